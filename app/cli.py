@@ -1,0 +1,360 @@
+"""The commands. Each says what it does, refuses with one sentence and exit 1, and speaks JSON to programs."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import database
+from app import up as upping
+from app.domain import shards
+from app.domain.alerts import USUAL_TTL, Alert, AlertState, Level, alert_by_id, an_alert
+from app.domain.base import Refusal
+from app.domain.feeds import Policy, every_feed, feed_by_url
+from app.domain.topics import every_topic, topics_named
+from app.embedded import serving
+from app.migrate import migrate as migrate_database
+from app.migrate import must_be_current
+from app.polling import poll_now
+from app.release import release
+from app.settings import Settings
+from app.sources import add_feed, add_topic
+from app.vapid import load_key, make_key
+
+T = TypeVar("T")
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Newsbell: push notifications for a newsroom. Start with: ./newsbell up",
+)
+topic = typer.Typer(no_args_is_help=True, help="What readers can follow.")
+feed = typer.Typer(no_args_is_help=True, help="The documents that bring stories.")
+alert = typer.Typer(no_args_is_help=True, help="Ring the bell.")
+vapid = typer.Typer(no_args_is_help=True, help="The key that push services know us by.")
+for name, group in (("topic", topic), ("feed", feed), ("alert", alert), ("vapid", vapid)):
+    cli.add_typer(group, name=name)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+out = Console(highlight=False)
+
+
+@cli.command()
+def up(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the pages are served, on 127.0.0.1.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    data: Annotated[Path | None, typer.Option(help="Folder of the database and the key.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Add a made-up publisher with a story every 20 s.")] = False,
+) -> None:
+    """Run everything: database, migrations, pages and workers. Ctrl-C stops it; the data stays."""
+    changes: dict[str, Any] = {"data_dir": data} if data else {}
+    upping.up(_settings(**changes), host=host, port=port, demo=demo)
+
+
+@cli.command()
+def web(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Serve the pages and the API only."""
+    settings = _settings()
+    with _database(settings) as url:
+        must_be_current(url)
+        upping.serve(settings.model_copy(update={"database_url": url}), host=host, port=port)
+
+
+@cli.command()
+def worker(
+    processes: Annotated[int | None, typer.Option(min=1, help="Default: NEWSBELL_WORKERS, or one per core.")] = None,
+) -> None:
+    """Poll feeds and send alerts only. Any number of machines may do so on one database."""
+    settings = _settings()
+    with _database(settings) as url:
+        must_be_current(url)
+        load_key(settings.vapid_key_file)
+        upping.work(settings.model_copy(update={"database_url": url}), processes)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to this release's schema."""
+    with _database(_settings()) as url:
+        migrate_database(url)
+    out.print("The database is on this release's schema.")
+
+
+@topic.command("add")
+def topic_add(
+    slug: str,
+    name: Annotated[str, typer.Option(help="What readers see.")],
+    description: Annotated[str, typer.Option()] = "",
+    synonym: Annotated[list[str] | None, typer.Option(help="A tag of publishers that means this; repeatable.")] = None,
+) -> None:
+    """Add a topic that readers can follow."""
+    _run(lambda session: add_topic(session, slug, name, description=description, synonyms=synonym or []))
+    out.print(f"Added the topic {name}.")
+
+
+@topic.command("list")
+def topic_list(as_json: Json = False) -> None:
+    """Every topic."""
+    rows = [
+        {"slug": t.slug, "name": t.name, "description": t.description, "synonyms": t.synonyms}
+        for t in _run(every_topic)
+    ]
+    _show(rows, as_json, empty="No topics yet. ./newsbell topic add ukraine --name Ukraine makes one.")
+
+
+@feed.command("add")
+def feed_add(
+    url: str,
+    topic: Annotated[list[str], typer.Option(help="A topic's short name; repeatable.")],
+    policy: Annotated[
+        Policy, typer.Option(help="auto: every new story rings; draft: it waits for a person; store: it does not ring.")
+    ] = Policy.AUTO,
+) -> None:
+    """Follow a feed. Its first poll only remembers what is there: nothing old rings."""
+    _run(lambda session: add_feed(session, url, topic, policy, _now()))
+    out.print("Added. The worker polls it now; what it lists today is remembered and does not ring.")
+
+
+@feed.command("list")
+def feed_list(as_json: Json = False) -> None:
+    """Every feed, when it was polled and what went wrong."""
+    rows = [
+        {
+            "id": f.id,
+            "title": f.title,
+            "url": f.url,
+            "topics": [t.slug for t in f.topics],
+            "policy": f.policy.value,
+            "polled_at": f.polled_at,
+            "next_poll_at": f.next_poll_at,
+            "trouble": f.trouble,
+        }
+        for f in _run(every_feed)
+    ]
+    _show(rows, as_json, empty="No feeds yet. ./newsbell feed add https://… --topic ukraine makes one.")
+
+
+@feed.command("poll")
+def feed_poll(url: Annotated[str | None, typer.Argument(help="One feed; default: all.")] = None) -> None:
+    """Poll now instead of waiting for the next turn, and say what came of it."""
+    _run_on_engine(lambda sessions: _poll(sessions, url))
+
+
+@alert.command("send")
+def alert_send(
+    title: Annotated[str, typer.Option()],
+    url: Annotated[str, typer.Option(help="What a click opens.")],
+    topic: Annotated[list[str], typer.Option(help="A topic's short name; repeatable.")],
+    body: Annotated[str, typer.Option()] = "",
+    image: Annotated[str | None, typer.Option(help="https:// address of a picture.")] = None,
+    level: Annotated[Level, typer.Option()] = Level.BREAKING,
+    ttl: Annotated[float, typer.Option(help="Hours after which nobody needs it any more.")] = USUAL_TTL.total_seconds()
+    / 3600,
+    as_json: Json = False,
+) -> None:
+    """Ring the bell for everybody who follows the topics, once each, and watch it go out."""
+
+    async def write(session: AsyncSession) -> Alert:
+        written = an_alert(
+            title=title,
+            body=body,
+            url=url,
+            image=image,
+            topics=await topics_named(session, topic),
+            level=level,
+            ttl=timedelta(hours=ttl),
+            now=_now(),
+        )
+        session.add(written)
+        await release(session, written, _now())
+        return written
+
+    _run_on_engine(lambda sessions: _send(sessions, write, as_json))
+
+
+@vapid.command("new")
+def vapid_new() -> None:
+    """Make the key. Only once: every subscription depends on it."""
+    path = _settings().vapid_key_file
+    make_key(path)
+    out.print(f"Made {path}. Keep a copy of it in a safe place: without it every reader must subscribe anew.")
+
+
+@vapid.command("show")
+def vapid_show() -> None:
+    """The public key, as browsers get it."""
+    out.print(load_key(_settings().vapid_key_file).public_key)
+
+
+async def _send(sessions: database.Sessions, write: Callable[[AsyncSession], Awaitable[Alert]], as_json: bool) -> None:
+    async with database.transaction(sessions) as session:
+        sent = await write(session)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    try:
+        with Progress(*columns, console=Console(stderr=True), disable=as_json) as bar:
+            counts, ended = await _watch(sessions, sent, bar)
+    except asyncio.CancelledError:
+        raise Refusal("Stopped watching. The alert goes on being sent.") from None
+    if as_json:
+        typer.echo(json.dumps({"id": str(sent.id), "state": ended.state, "recipients": ended.recipients} | counts))
+    else:
+        out.print(_in_words(ended, counts))
+
+
+async def _watch(sessions: database.Sessions, sent: Alert, bar: Progress) -> tuple[dict[str, int], Alert]:
+    task = bar.add_task("Planning", total=None)
+    waited = 0.0
+    while True:
+        async with database.transaction(sessions) as session:
+            now = await alert_by_id(session, sent.id)
+            counts = await shards.progress(session, sent.id)
+        done = now.recipients - counts["waiting"]
+        if now.state is not AlertState.RELEASED:
+            bar.update(task, description="Sending", total=now.recipients or 1, completed=done or (not now.recipients))
+        elif waited > 5:
+            bar.update(task, description="Waiting for a worker (./newsbell up or ./newsbell worker)")
+        if now.state in (AlertState.FINISHED, AlertState.RECALLED):
+            return counts, now
+        await asyncio.sleep(0.1)
+        waited += 0.1
+
+
+def _in_words(alert: Alert, counts: dict[str, int]) -> str:
+    if not alert.recipients:
+        return "Nobody follows these topics yet, so nobody got it."
+    assert alert.released_at and alert.finished_at
+    seconds = (alert.finished_at - alert.released_at).total_seconds()
+    told = ", ".join(f"{count:,} {label}" for label, count in counts.items() if count)
+    return f"{alert.recipients:,} recipients in {seconds:.1f} s: {told}."
+
+
+async def _poll(sessions: database.Sessions, url: str | None) -> None:
+    asked = _now()
+    async with database.transaction(sessions) as session:
+        wanted = [await feed_by_url(session, url)] if url else await every_feed(session)
+        for feed in wanted:
+            await poll_now(session, feed)
+    ids = {feed.id for feed in wanted}
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
+    ) as b:
+        task = b.add_task("Polling", total=len(ids))
+        for tick in range(600):
+            async with database.transaction(sessions) as session:
+                done = [f for f in await every_feed(session) if f.id in ids and f.polled_at and f.polled_at >= asked]
+            b.update(task, completed=len(done))
+            if len(done) == len(ids):
+                break
+            if tick == 50 and not done:
+                b.update(task, description="Waiting for a worker (./newsbell up or ./newsbell worker)")
+            await asyncio.sleep(0.1)
+        else:
+            raise Refusal("The worker has not polled them within a minute. Is ./newsbell up running?")
+    for feed in done:
+        out.print(f"{feed.title or feed.url}: {feed.trouble or 'polled'}", markup=False)
+
+
+def _show(rows: Sequence[dict[str, Any]], as_json: bool, *, empty: str) -> None:
+    if as_json:
+        typer.echo(json.dumps(list(rows), default=lambda value: value.isoformat(), ensure_ascii=False))
+        return
+    if not rows:
+        out.print(empty)
+        return
+    table = Table(*(str(column).replace("_", " ") for column in rows[0]), box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    out.print(table)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "–"
+        case datetime():
+            return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+        case list():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _settings(**changes: Any) -> Settings:
+    try:
+        return Settings(**changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "NEWSBELL_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise Refusal(f"{name}: {first['msg']}.") from None
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[str]:
+    """The database that is named, or our own one, started for as long as we need it."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    with serving(settings.data_dir) as url:
+        yield url
+
+
+def _run(step: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    """One step in one transaction."""
+
+    async def in_transaction(sessions: database.Sessions) -> T:
+        async with database.transaction(sessions) as session:
+            return await step(session)
+
+    return _run_on_engine(in_transaction)
+
+
+def _run_on_engine(work: Callable[[database.Sessions], Awaitable[T]]) -> T:
+    async def run(url: str) -> T:
+        engine = database.connect(url, pool_size=2)
+        try:
+            return await work(database.sessions_of(engine))
+        finally:
+            await engine.dispose()
+
+    with _database(_settings()) as url:
+        must_be_current(url)
+        return asyncio.run(run(url))
+
+
+def main() -> None:
+    try:
+        cli(standalone_mode=True)
+    except Refusal as refusal:
+        sys.exit(f"newsbell: {refusal}")
+    except DBAPIError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        sys.exit(f"newsbell: the database does not answer: {reason}.")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

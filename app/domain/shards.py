@@ -1,0 +1,116 @@
+"""Shards: up to 1,000 named recipients of one alert in one lane. The unit of work and a page of the ledger."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, LargeBinary, func, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.domain.base import Base
+from app.domain.outcomes import Outcome
+
+SIZE = 1000
+COUNTED = tuple(outcome.label for outcome in Outcome)
+
+
+class Shard(Base):
+    __tablename__ = "shards"
+    __table_args__ = (
+        # The books balance, whatever a program does: every recipient is counted once.
+        CheckConstraint(
+            f"{' + '.join(COUNTED)} = length(outcomes) AND length(outcomes) = cardinality(subscription_ids)",
+            name="balance",
+        ),
+        Index("ix_shards_open", "alert_id", postgresql_where=text("waiting > 0")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    alert_id: Mapped[UUID] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"), index=True)
+    lane: Mapped[str]  # The push service's origin: all recipients of a shard share it.
+    subscription_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    outcomes: Mapped[bytes] = mapped_column(LargeBinary)  # One byte (Outcome) for each id, in the same order.
+    # How often a worker took it. Only the last taker may write: one that was thought dead and is not, may not.
+    claim: Mapped[int] = mapped_column(default=0)
+    tries: Mapped[int] = mapped_column(default=0)  # Passes that left somebody waiting.
+    waiting: Mapped[int] = mapped_column(default=0)
+    accepted: Mapped[int] = mapped_column(default=0)
+    gone: Mapped[int] = mapped_column(default=0)
+    refused: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    held: Mapped[int] = mapped_column(default=0)
+    expired: Mapped[int] = mapped_column(default=0)
+    recalled: Mapped[int] = mapped_column(default=0)
+
+
+def counts(outcomes: bytes | bytearray) -> dict[str, int]:
+    """How many recipients stand where; every outcome is named."""
+    tally = Counter(outcomes)
+    return {outcome.label: tally[outcome] for outcome in Outcome}
+
+
+@dataclass(frozen=True)
+class Planned:
+    id: int
+    size: int
+
+
+# The distinct followers of the alert's topics, less those whom the ledger has already (so planning twice is harmless,
+# and an alert that gains a topic reaches only whom it has not reached), cut into shards lane by lane.
+_PLAN = text("""
+    INSERT INTO shards (alert_id, lane, subscription_ids, outcomes, waiting,
+                        claim, tries, accepted, gone, refused, failed, held, expired, recalled)
+    SELECT :alert, lane, array_agg(id ORDER BY id), decode(repeat('00', count(*)::int), 'hex'), count(*),
+           0, 0, 0, 0, 0, 0, 0, 0, 0
+    FROM (
+        SELECT id, lane, (row_number() OVER (PARTITION BY lane ORDER BY id) - 1) / :size AS page
+        FROM subscriptions
+        WHERE ended_at IS NULL AND (paused_until IS NULL OR paused_until <= :now)
+          AND id IN (SELECT subscription_id FROM follows WHERE topic_id = ANY(:topics)
+                     EXCEPT SELECT unnest(subscription_ids) FROM shards WHERE alert_id = :alert)
+    ) AS recipients
+    GROUP BY lane, page
+    RETURNING id, cardinality(subscription_ids) AS size
+""")
+
+
+async def plan(
+    session: AsyncSession, alert_id: UUID, topic_ids: Collection[int], now: datetime, *, size: int = SIZE
+) -> list[Planned]:
+    """Write the audience down: one statement, each reader once however many of the topics they follow."""
+    arguments = {"alert": alert_id, "topics": list(topic_ids), "now": now, "size": size}
+    rows = await session.execute(_PLAN, arguments)
+    return [Planned(row.id, row.size) for row in rows]
+
+
+async def take(session: AsyncSession, shard_id: int) -> Shard | None:
+    """The shard, now ours: whoever had it before can no longer write to it."""
+    return await session.scalar(
+        update(Shard).where(Shard.id == shard_id).values(claim=Shard.claim + 1).returning(Shard)
+    )
+
+
+async def record(session: AsyncSession, shard_id: int, claim: int, outcomes: bytes | bytearray, tries: int) -> bool:
+    """Write the page; False if another worker took it meanwhile."""
+    written = await session.scalar(
+        update(Shard)
+        .where(Shard.id == shard_id, Shard.claim == claim)
+        .values(outcomes=bytes(outcomes), tries=tries, **counts(outcomes))
+        .returning(Shard.id)
+    )
+    return written is not None
+
+
+async def progress(session: AsyncSession, alert_id: UUID) -> dict[str, int]:
+    """Exact at every moment: how many recipients have which outcome."""
+    sums = [func.coalesce(func.sum(getattr(Shard, label)), 0) for label in COUNTED]
+    row = (await session.execute(select(*sums).where(Shard.alert_id == alert_id))).one()
+    return dict(zip(COUNTED, (int(n) for n in row), strict=True))
+
+
+async def open_shards(session: AsyncSession, alert_id: UUID) -> Sequence[int]:
+    return (await session.scalars(select(Shard.id).where(Shard.alert_id == alert_id, Shard.waiting > 0))).all()

@@ -1,0 +1,231 @@
+"""Stories: an item of a feed as we remember it, and the rules that say whether we have seen it before."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, Table, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
+
+from app.domain.base import Base
+from app.domain.feeds import Feed
+from app.domain.topics import Topic, spoken_of
+
+# An item that is older than this when we first see it is no news: a rebuilt site or a late import.
+TOO_OLD_TO_RING = timedelta(hours=24)
+# How long a story that turns up under one more topic may still ring for that topic's readers.
+STILL_FRESH = timedelta(hours=6)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One parsed item of a feed: clear text (no HTML), absolute http(s) addresses, times with a zone."""
+
+    title: str  # never empty, at most 500 characters
+    url: str  # never empty, at most 2,048 characters
+    guid: str | None = None
+    summary: str = ""  # at most 5,000 characters
+    image: str | None = None
+    published_at: datetime | None = None  # None: absent or unreadable
+    tags: tuple[str, ...] = ()  # at most 50 of at most 200 characters, as the publisher wrote them
+
+
+story_topics = Table(
+    "story_topics",
+    Base.metadata,
+    Column("story_id", ForeignKey("stories.id", ondelete="CASCADE"), primary_key=True),
+    Column("topic_id", ForeignKey("topics.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+story_feeds = Table(
+    "story_feeds",
+    Base.metadata,
+    Column("story_id", ForeignKey("stories.id", ondelete="CASCADE"), primary_key=True),
+    Column("feed_id", ForeignKey("feeds.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+
+class Story(Base):
+    __tablename__ = "stories"
+    __table_args__ = (Index("ix_stories_seen", "seen_at", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    title: Mapped[str]
+    summary: Mapped[str]
+    url: Mapped[str]
+    image: Mapped[str | None]
+    published_at: Mapped[datetime | None]
+    seen_at: Mapped[datetime]
+    topics: Mapped[list[Topic]] = relationship(secondary=story_topics, lazy="raise", order_by=Topic.id)
+    feeds: Mapped[list[Feed]] = relationship(secondary=story_feeds, lazy="raise", order_by=Feed.id)
+
+
+class StoryKey(Base):
+    """One of the names under which a story is known: its address, or a feed's own id for it."""
+
+    __tablename__ = "story_keys"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    story_id: Mapped[int] = mapped_column(ForeignKey("stories.id", ondelete="CASCADE"), index=True)
+
+
+# Parameters that say how a reader came, not which story it is (as seen in publishers' feeds).
+_CAMPAIGN = ("utm_", "mtm_", "at_", "ns_")
+_NOISE = frozenset(
+    {"cmp", "emc", "fbclid", "feedname", "feedtype", "gclid", "igshid", "ito", "maca", "mc_cid", "mc_eid", "msclkid"}
+    | {"ocid", "partner", "smid", "traffic_source", "wt_mc", "xtor", "yclid", "ysclid"}
+)
+
+
+def canonical(url: str) -> str:
+    """The address reduced to what tells stories apart; not an address to open.
+
+    Scheme, www./m./amp., default ports, fragments and campaign parameters go; every other parameter stays, because
+    some publishers name the story in one. What is no address comes back as it is.
+    """
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port not in (None, 80, 443) else ""
+    except ValueError:
+        return url
+    host = (parts.hostname or "").lower()
+    for prefix in ("www.", "m.", "amp."):
+        host = host.removeprefix(prefix)
+    path = "/".join(piece for piece in parts.path.split("/") if piece)
+    # Bytes that are not UTF-8 (windows-1251 in an address, say) come out as they went in.
+    given = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
+    query = sorted((k, v) for k, v in given if not _is_noise(k))
+    return f"{host}{port}/{path}" + (f"?{urlencode(query, errors='surrogateescape')}" if query else "")
+
+
+def _is_noise(parameter: str) -> bool:
+    name = parameter.lower()
+    return name in _NOISE or name.startswith(_CAMPAIGN)
+
+
+def names_of(feed_id: int, entries: Sequence[Entry]) -> list[list[str]]:
+    """For each entry the names it is known by; entries that share one are one story.
+
+    An address that three or more items of one document share is no story's own (a link to the front page), and
+    a guid that stands beside two different addresses is void in that document (feeds repeat them by mistake).
+    """
+    addresses = [canonical(entry.url) for entry in entries]
+    shared = {address for address, count in Counter(addresses).items() if count > 2}
+    beside: dict[str, set[str]] = {}
+    for entry, address in zip(entries, addresses, strict=True):
+        beside.setdefault(entry.guid or "", set()).add(address)
+    void = {guid for guid, found in beside.items() if len(found) > 1 and not found <= shared} | {""}
+    return [
+        _names(feed_id, entry, None if address in shared else address, None if entry.guid in void else entry.guid)
+        for entry, address in zip(entries, addresses, strict=True)
+    ]
+
+
+def _names(feed_id: int, entry: Entry, address: str | None, guid: str | None) -> list[str]:
+    # An index takes no key above some 2,700 bytes, and an address of 2,048 characters can have more.
+    names = [f"url:{address if len(address.encode()) <= 1024 else _short(address)}"] if address else []
+    # BBC's guid is the address and a counter of its editions (…#1, #2): the address says all of it.
+    if guid and not (address and "://" in guid and canonical(guid) == address):
+        names.append(f"guid:{feed_id}:{_short(guid)}")
+    return names or [f"text:{feed_id}:{_short(entry.title + entry.summary)}"]
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What one poll brought: stories never seen before, and known ones that gained a topic or an address."""
+
+    fresh: list[Story]
+    widened: list[Story]
+
+
+async def remember(
+    session: AsyncSession, feed: Feed, entries: Sequence[Entry], topics: Sequence[Topic], now: datetime
+) -> Remembered:
+    """Store what is new and attach what is known to this feed and its topics.
+
+    Storing is one at a time across all workers (a few milliseconds each), so two feeds that bring the same story at
+    once still make one story of it.
+    """
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtext("stories"))))
+    names = names_of(feed.id, entries)
+    known = await _known(session, {name for some in names for name in some})
+    fresh: dict[int, Story] = {}
+    widened: dict[int, Story] = {}
+    for entry, some in zip(entries, names, strict=True):
+        wanted = _distinct([*feed.topics, *spoken_of(topics, entry.tags)])
+        story = next((known[name] for name in some if name in known), None)
+        if story is None:
+            story = a_story(entry, now)
+            session.add(story)
+            await session.flush()
+            fresh[story.id] = story
+        elif gained := [t for t in wanted if t not in story.topics]:
+            if story.id not in fresh:
+                widened[story.id] = story
+            wanted = gained
+        else:
+            wanted = []
+        story.topics.extend(wanted)
+        if feed not in story.feeds:
+            story.feeds.append(feed)
+        await _name(session, story, some)
+        known.update(dict.fromkeys(some, story))
+    return Remembered(list(fresh.values()), list(widened.values()))
+
+
+def a_story(entry: Entry, now: datetime) -> Story:
+    return Story(
+        title=entry.title,
+        summary=entry.summary,
+        url=entry.url,
+        image=entry.image,
+        published_at=entry.published_at,
+        seen_at=now,
+        topics=[],
+        feeds=[],
+    )
+
+
+def rings(story: Story, *, baseline: bool, now: datetime) -> bool:
+    """Whether a story seen for the first time is news: not a feed's backlog, not an old piece that turned up late."""
+    return not baseline and (story.published_at is None or story.published_at > now - TOO_OLD_TO_RING)
+
+
+async def _known(session: AsyncSession, names: Collection[str]) -> dict[str, Story]:
+    rows = await session.execute(
+        select(StoryKey.name, Story)
+        .join(Story, Story.id == StoryKey.story_id)
+        .where(StoryKey.name.in_(names))
+        .options(selectinload(Story.topics), selectinload(Story.feeds))
+    )
+    return {name: story for name, story in rows}
+
+
+async def _name(session: AsyncSession, story: Story, names: Iterable[str]) -> None:
+    rows = [{"name": name, "story_id": story.id} for name in names]
+    await session.execute(insert(StoryKey).values(rows).on_conflict_do_nothing())
+
+
+def _distinct(topics: Iterable[Topic]) -> list[Topic]:
+    return list(dict.fromkeys(topics))
+
+
+async def latest(
+    session: AsyncSession, *, topic: str | None, before: tuple[datetime, int] | None, limit: int
+) -> Sequence[Story]:
+    """Newest first, by when we saw them: publishers' own dates are advice."""
+    query = select(Story).options(selectinload(Story.topics)).order_by(Story.seen_at.desc(), Story.id.desc())
+    if topic is not None:
+        query = query.where(Story.topics.any(Topic.slug == topic))
+    if before is not None:
+        query = query.where((Story.seen_at < before[0]) | ((Story.seen_at == before[0]) & (Story.id < before[1])))
+    return (await session.scalars(query.limit(limit))).all()

@@ -1,0 +1,330 @@
+"""Subscriptions: a reader's browser as we store it, and what we check before we do."""
+
+import binascii
+import hashlib
+import hmac
+import re
+import secrets
+from base64 import urlsafe_b64decode
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, LargeBinary, Table, delete, select, text, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
+
+from app.domain.base import Base, Forbidden, NotFound, Refusal, Unauthenticated
+from app.domain.topics import Topic
+
+# The push services that browsers name today: the host itself or anything below it.
+PUSH_HOSTS = (
+    "fcm.googleapis.com",  # Chrome, Edge on Android, Opera, Brave, Samsung Internet
+    "jmt17.google.com",  # Chromium builds
+    "push.services.mozilla.com",
+    "push.apple.com",
+    "notify.windows.com",  # Edge
+)
+LONGEST_ENDPOINT = 2048
+HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+
+# P-256 (FIPS 186-4, D.1.2.3): y² = x³ - 3x + b over the field of PRIME.
+PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
+CURVE_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+
+follows = Table(
+    "follows",
+    Base.metadata,
+    Column("topic_id", ForeignKey("topics.id", ondelete="CASCADE"), primary_key=True),
+    Column("subscription_id", ForeignKey("subscriptions.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+
+class Subscription(Base):
+    __tablename__ = "subscriptions"
+    __table_args__ = (Index("ix_subscriptions_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    endpoint: Mapped[str]
+    # Endpoints are capabilities of up to 2 KiB: looked up and named by this hash.
+    endpoint_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    lane: Mapped[str]
+    p256dh: Mapped[bytes] = mapped_column(LargeBinary)
+    auth: Mapped[bytes] = mapped_column(LargeBinary)
+    key_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)  # Of the secret that the browser keeps.
+    vapid_key_id: Mapped[str]
+    time_zone: Mapped[str]
+    language: Mapped[str]
+    paused_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    seen_at: Mapped[datetime]  # The last visit that re-synced it.
+    ended_at: Mapped[datetime | None]
+    ended_because: Mapped[str] = mapped_column(default="")
+    topics: Mapped[list[Topic]] = relationship(secondary=follows, lazy="raise", order_by=Topic.id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Browser:
+    """A checked PushSubscription: what a message to this browser needs."""
+
+    endpoint: str
+    lane: str
+    p256dh: bytes
+    auth: bytes
+
+    @property
+    def endpoint_hash(self) -> bytes:
+        return hash_of(self.endpoint)
+
+
+def hash_of(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def a_browser(
+    *, endpoint: str, p256dh: str, auth: str, extra_hosts: Collection[str] = (), plain_http: bool = False
+) -> Browser:
+    """Check what a browser (or somebody else) sent us; a wrong one is refused with a sentence.
+
+    extra_hosts: `host` or `host:port` that the operator trusts besides the well-known push services.
+    """
+    return Browser(
+        endpoint=endpoint,
+        lane=lane_of(endpoint, extra_hosts=extra_hosts, plain_http=plain_http),
+        p256dh=_public_key(p256dh),
+        auth=_auth_secret(auth),
+    )
+
+
+def lane_of(endpoint: str, *, extra_hosts: Collection[str] = (), plain_http: bool = False) -> str:
+    """The origin of a push service's address, if it is one that we send to.
+
+    Strict on purpose: what two programs could read in two ways (control characters, backslashes, user names, encoded
+    or dotted hosts) is how requests get smuggled to hosts that nobody allowed.
+    """
+    if len(endpoint) > LONGEST_ENDPOINT or not re.fullmatch(r"[!-~]+", endpoint) or "\\" in endpoint:
+        raise Refusal("The push service's address is not one that a browser gives out.")
+    try:
+        parts = urlsplit(endpoint)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise Refusal("The push service's address cannot be read.") from None
+    scheme = parts.scheme
+    if host.endswith("permanently-removed.invalid"):
+        raise Refusal("This browser has no push service, so it cannot receive notifications. Another browser can.")
+    plain = plain_http and scheme == "http"
+    if scheme != "https" and not plain:
+        raise Refusal("A push service's address starts with https://.")
+    usual = 80 if plain else 443
+    lane = f"{scheme}://{host}" + (f":{port}" if port is not None else "")
+    # Spelt as browsers spell it: no user name, capitals, needless port, empty label or fragment.
+    if not HOST.fullmatch(host) or port == usual or not endpoint.startswith(f"{lane}/") or "#" in endpoint:
+        raise Refusal("The push service's address is not one that a browser gives out.")
+    if f"{host}:{port or usual}" in extra_hosts or (port is None and _allowed(host, extra_hosts)):
+        return lane
+    raise Refusal("This browser's push service is not one that we send to.")
+
+
+def _allowed(host: str, extra_hosts: Collection[str]) -> bool:
+    return host in extra_hosts or any(host == known or host.endswith("." + known) for known in PUSH_HOSTS)
+
+
+def _public_key(text: str) -> bytes:
+    point = _bytes(text)
+    if point is None or len(point) != 65 or point[0] != 4 or not _on_curve(point):
+        raise Refusal("The browser's public key (p256dh) is not a point of the curve P-256.")
+    return point
+
+
+def _auth_secret(text: str) -> bytes:
+    secret = _bytes(text)
+    if secret is None or len(secret) != 16:
+        raise Refusal("The browser's secret (auth) must have 16 bytes.")
+    return secret
+
+
+def _bytes(text: str) -> bytes | None:
+    """Strict base64url, padded or not; None for anything else."""
+    bare = text.rstrip("=")
+    if len(text) - len(bare) > 2 or not re.fullmatch(r"[A-Za-z0-9_-]*", bare):
+        return None
+    try:
+        return urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
+    except binascii.Error:
+        return None
+
+
+def _on_curve(point: bytes) -> bool:
+    x, y = int.from_bytes(point[1:33]), int.from_bytes(point[33:])
+    return x < PRIME and y < PRIME and (y * y - (x * x * x - 3 * x + CURVE_B)) % PRIME == 0
+
+
+def a_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # KeyError: there is no such zone
+        raise Refusal(f"“{name[:64]}” is not a time zone such as Europe/Kyiv.") from None
+    return name
+
+
+async def subscribe(
+    session: AsyncSession,
+    browser: Browser,
+    *,
+    topics: Sequence[Topic] | None,
+    time_zone: str,
+    language: str,
+    vapid_key_id: str,
+    key: str | None,
+    now: datetime,
+) -> tuple[Subscription, str, bool]:
+    """Store a browser, or greet one that we know: (subscription, its key, whether it is new).
+
+    The same endpoint must come with the same `auth`, or anybody who learnt an endpoint could take it over. Without
+    topics a known browser keeps those it has. A browser that shows its key keeps it; one that lost it gets another.
+    """
+    known = await _by_endpoint(session, browser.endpoint)
+    if known is None:
+        if not topics:
+            raise Refusal("Choose at least one topic to be reminded of.")
+        secret = secrets.token_urlsafe(32)
+        fresh = Subscription(key_hash=hash_of(secret), vapid_key_id=vapid_key_id, created_at=now, topics=list(topics))
+        _put(fresh, browser)
+        _greet(fresh, time_zone, language, now)
+        if await _added(session, fresh):
+            return fresh, secret, True
+        known = await _by_endpoint(session, browser.endpoint)
+        assert known is not None
+    prove(known, browser.auth)
+    known.p256dh, known.vapid_key_id = browser.p256dh, vapid_key_id
+    if topics:
+        known.topics = list(topics)
+    _greet(known, time_zone, language, now)
+    return known, _same_key(known, key), False
+
+
+async def _added(session: AsyncSession, fresh: Subscription) -> bool:
+    """False if the same browser was stored by a second click at the same moment."""
+    try:
+        async with session.begin_nested():
+            session.add(fresh)
+    except IntegrityError:
+        return False
+    return True
+
+
+async def renew(
+    session: AsyncSession,
+    *,
+    old_endpoint: str,
+    old_auth: str,
+    browser: Browser,
+    vapid_key_id: str,
+    key: str | None,
+    now: datetime,
+) -> tuple[Subscription, str]:
+    """The browser changed its endpoint; everything else stays. Proven by the old endpoint's `auth`."""
+    known = await _by_endpoint(session, old_endpoint)
+    if known is None:
+        # A renewal whose answer was lost is asked for again: the new endpoint is there and proves itself.
+        known = await _by_endpoint(session, browser.endpoint)
+        if known is None:
+            raise NotFound("We do not know this browser (any more). Choose your topics again.")
+        prove(known, browser.auth)
+    else:
+        prove(known, _bytes(old_auth) or b"")
+        await _forget_other(session, browser, known)
+    _put(known, browser)
+    known.vapid_key_id = vapid_key_id
+    _greet(known, known.time_zone, known.language, now)
+    return known, _same_key(known, key)
+
+
+def prove(subscription: Subscription, auth: bytes) -> None:
+    if not hmac.compare_digest(subscription.auth, auth):
+        raise Forbidden("This browser could not prove that the subscription is its own.")
+
+
+def _put(subscription: Subscription, browser: Browser) -> None:
+    subscription.endpoint, subscription.endpoint_hash = browser.endpoint, browser.endpoint_hash
+    subscription.lane, subscription.p256dh, subscription.auth = browser.lane, browser.p256dh, browser.auth
+
+
+def _greet(subscription: Subscription, time_zone: str, language: str, now: datetime) -> None:
+    """A visit: the reader is there, so a subscription that had ended lives again."""
+    subscription.time_zone, subscription.language = time_zone, language
+    subscription.seen_at, subscription.ended_at, subscription.ended_because = now, None, ""
+
+
+def _same_key(subscription: Subscription, key: str | None) -> str:
+    if key and hmac.compare_digest(hash_of(key), subscription.key_hash):
+        return key
+    key = secrets.token_urlsafe(32)
+    subscription.key_hash = hash_of(key)
+    return key
+
+
+async def _forget_other(session: AsyncSession, browser: Browser, known: Subscription) -> None:
+    """The page and the service worker may both have told us of the new endpoint: one browser, one row."""
+    other = await _by_endpoint(session, browser.endpoint)
+    if other is not None and other is not known:
+        prove(other, browser.auth)
+        await session.delete(other)
+        await session.flush()
+
+
+async def _by_endpoint(session: AsyncSession, endpoint: str) -> Subscription | None:
+    query = select(Subscription).where(Subscription.endpoint_hash == hash_of(endpoint))
+    return await session.scalar(query.options(selectinload(Subscription.topics)).with_for_update(of=Subscription))
+
+
+async def subscription_of_key(session: AsyncSession, key: str) -> Subscription:
+    query = select(Subscription).where(Subscription.key_hash == hash_of(key)).options(selectinload(Subscription.topics))
+    found = await session.scalar(query.with_for_update(of=Subscription))
+    if found is None:
+        raise Unauthenticated("This key opens no subscription (any more).")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Where one copy goes."""
+
+    id: int
+    endpoint: str
+    p256dh: bytes
+    auth: bytes
+
+
+async def recipients(session: AsyncSession, ids: Collection[int]) -> dict[int, Recipient]:
+    """Those of `ids` that live; a reader who stopped after the plan is not among them."""
+    query = select(Subscription.id, Subscription.endpoint, Subscription.p256dh, Subscription.auth).where(
+        Subscription.id == text("ANY(:ids)").bindparams(ids=list(ids)), Subscription.ended_at.is_(None)
+    )
+    return {row[0]: Recipient(*row) for row in await session.execute(query)}
+
+
+async def end(session: AsyncSession, gone: Iterable[Recipient], because: str, now: datetime) -> int:
+    """End subscriptions that their push service no longer knows.
+
+    Only while they still have the endpoint that was answered for: one that was renewed meanwhile lives.
+    """
+    hashes = [hash_of(recipient.endpoint) for recipient in gone]
+    ended = await session.scalars(
+        update(Subscription)
+        .where(Subscription.endpoint_hash.in_(hashes), Subscription.ended_at.is_(None))
+        .values(ended_at=now, ended_because=because)
+        .returning(Subscription.id)
+    )
+    return len(ended.all())
+
+
+async def forget(session: AsyncSession, *, ended_before: datetime) -> int:
+    """Endpoints are personal data: those that ended long ago go for good."""
+    gone = await session.scalars(
+        delete(Subscription).where(Subscription.ended_at < ended_before).returning(Subscription.id)
+    )
+    return len(gone.all())

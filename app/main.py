@@ -1,0 +1,182 @@
+"""The web application: wiring, error → HTTP table, headers, static files."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import database, preferences, prompt
+from app.context import STATIC, Site
+from app.domain.base import Forbidden, NotFound, Refusal, Unauthenticated
+from app.logs import speak
+from app.settings import Settings
+from app.supervisor import hold_lifeline
+from app.vapid import load_key
+
+# The most specific first; the domain knows nothing of HTTP.
+HTTP_STATUS: dict[type[Exception], int] = {Unauthenticated: 401, Forbidden: 403, NotFound: 404, Refusal: 422}
+
+LARGEST_BODY = 16 * 1024
+
+HEADERS = {
+    # Stories' pictures come from publishers; everything else is ours.
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' https: data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",  # kept, and asked about each time: an old service worker is a lasting bug
+}
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application on the database that settings.database_url names (the embedded one is the caller's matter)."""
+    key = load_key(settings.vapid_key_file)
+    engine = database.connect(settings.database_url)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await engine.dispose()
+
+    app = FastAPI(title="Newsbell", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.site = Site(settings, database.sessions_of(engine), key.public_key, key.id)
+    app.include_router(prompt.router)
+    app.include_router(preferences.router)
+    app.add_api_route("/healthz", healthz, include_in_schema=False)
+    app.add_api_route("/readyz", readyz, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    _explain_errors(app)
+    app.add_middleware(Bounded)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.origins),
+        allow_methods=["*"],
+        allow_headers=["authorization", "content-type"],
+    )
+    return app
+
+
+async def healthz() -> dict[str, str]:
+    return {"status": "alive"}
+
+
+async def readyz(request: Request) -> Response:
+    """200 when a request could be served: the database answers."""
+    site: Site = request.app.state.site
+    try:
+        async with database.transaction(site.sessions) as session:
+            await session.execute(text("SELECT 1"))
+    except (DBAPIError, PoolTimeout, OSError):
+        return problem(503, "The database does not answer.")
+    return JSONResponse({"status": "ready"})
+
+
+def problem(status: int, detail: str) -> Response:
+    """RFC 9457; the detail is a sentence for a person."""
+    body = {"type": "about:blank", "title": TITLES.get(status, "Refused"), "status": status, "detail": detail}
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": "5"} if status == 503 else None
+    return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
+
+
+TITLES = {401: "Not signed in", 403: "Not allowed", 404: "Not found", 405: "Not allowed", 413: "Too large"} | {
+    422: "Refused",
+    500: "Our mistake",
+    503: "Not now",
+}
+
+
+def _explain_errors(app: FastAPI) -> None:
+    async def refused(request: Request, error: Exception) -> Response:
+        status = next(status for kind, status in HTTP_STATUS.items() if isinstance(error, kind))
+        return problem(status, str(error))
+
+    async def malformed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        return problem(422, f"{where or 'The request'}: {first['msg']}.")
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        response = problem(error.status_code, f"{error.detail}.")
+        response.headers.update(error.headers or {})  # such as Allow
+        return response
+
+    async def no_database(request: Request, error: Exception) -> Response:
+        return problem(503, "The database does not answer. Nothing was changed; please try again.")
+
+    async def our_mistake(request: Request, error: Exception) -> Response:
+        response = problem(500, "Something went wrong on our side. Nothing was changed.")
+        response.headers.update(HEADERS)  # written outside of Bounded
+        return response
+
+    app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(RequestValidationError, malformed)
+    app.add_exception_handler(HTTPException, http_error)
+    for kind in (DBAPIError, PoolTimeout):
+        app.add_exception_handler(kind, no_database)
+    app.add_exception_handler(Exception, our_mistake)
+
+
+class Bounded:
+    """Every answer gets our headers, and no request has a body above LARGEST_BODY, whatever length it claims."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        taken = 0
+
+        async def bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > LARGEST_BODY:
+                raise HTTPException(413, "The request is larger than anything we take")
+            return message
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *ours(message["headers"])]
+            await send(message)
+
+        await self.app(scope, bounded, with_headers)
+
+
+def ours(theirs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    present = {name.lower() for name, _ in theirs}
+    wanted = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+    return [(name, value) for name, value in wanted if name not in present]
+
+
+def main(host: str, port: int) -> None:
+    """The web process. No access log: it would hold readers' addresses."""
+    hold_lifeline()
+    speak()
+    uvicorn.run(
+        create_app(Settings()),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,37 @@
+"""Polling: a feed has exactly one next poll, and a person may ask for one now."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import queue
+from app.domain.feeds import Feed
+
+
+async def enqueue_poll(session: AsyncSession, feed: Feed, *, at: datetime | None = None) -> None:
+    """The next poll in the feed's own rhythm; one that waits already stays as it is."""
+    await session.flush()
+    await queue.enqueue(
+        session, queue.POLL_FEED, at=at, lock=f"feed:{feed.id}", once=f"feed:{feed.id}", feed_id=feed.id
+    )
+
+
+async def poll_now(session: AsyncSession, feed: Feed) -> None:
+    """One poll out of turn. Asking twice is asking once."""
+    await queue.enqueue(
+        session, queue.POLL_FEED, priority=10, lock=f"feed:{feed.id}", once=f"feed:{feed.id}:now", feed_id=feed.id
+    )
+
+
+async def without_poll(session: AsyncSession) -> Collection[int]:
+    """Feeds that nothing will poll: a job that failed for good must not silence a feed for ever."""
+    rows = await session.scalars(
+        text("""
+            SELECT id FROM feeds WHERE NOT EXISTS (
+                SELECT FROM procrastinate_jobs
+                WHERE lock = 'feed:' || feeds.id AND status IN ('todo', 'doing'))
+        """)
+    )
+    return rows.all()

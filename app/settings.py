@@ -1,0 +1,66 @@
+"""Every knob, its unit and its default, on one page."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Words = Annotated[tuple[str, ...], NoDecode]  # comma separated in the environment
+
+
+class Settings(BaseSettings):
+    """Read once, at the root (`main.py`, `cli.py`, `worker/__main__.py`), and handed down.
+
+    Each field is set by the environment variable NEWSBELL_<FIELD>; the README's table is tested against this class.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="NEWSBELL_", frozen=True, extra="ignore")
+
+    database_url: str = Field(
+        "", description="PostgreSQL to use, postgresql://…; empty: an own server in the data folder"
+    )
+    data_dir: Path = Field(Path("var"), description="folder of the embedded database and the VAPID key")
+    site_url: str = Field(
+        "http://localhost:8000", description="where readers reach this server, without a trailing slash"
+    )
+    site_name: str = Field("Newsbell", description="what the pages call the site")
+    vapid_private_key_file: Path | None = Field(None, description="PEM file; empty: vapid.pem in the data folder")
+    vapid_subject: str = Field(
+        "", description="contact that push services see, mailto: or https:; empty: the site's address"
+    )
+    push_hosts: Words = Field((), description="extra hosts a subscription may name, comma separated, host or host:port")
+    push_ca_file: Path | None = Field(
+        None, description="certificate authorities for push services; empty: the system's"
+    )
+    allow_private_addresses: bool = Field(
+        False, description="development and tests only: feeds and push services on private addresses, plain http"
+    )
+    origins: Words = Field((), description="sites that may embed the prompt, comma separated, https://www.example.com")
+    poll_floor: float = Field(180.0, gt=0, description="seconds between polls of one feed, at least")
+    workers: int = Field(0, ge=0, description="worker processes; 0: one per core")
+
+    @field_validator("push_hosts", "origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(word.strip().rstrip("/").lower() for word in value.split(",") if word.strip())
+        return value
+
+    @field_validator("site_url")
+    @classmethod
+    def _bare(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @property
+    def vapid_key_file(self) -> Path:
+        return self.vapid_private_key_file or self.data_dir / "vapid.pem"
+
+    @property
+    def vapid_contact(self) -> str:
+        return self.vapid_subject or self.site_url
+
+    @property
+    def poll_every(self) -> timedelta:
+        return timedelta(seconds=self.poll_floor)

@@ -1,0 +1,113 @@
+"""The contract's JSON shapes (README, "HTTP"), and how a noun becomes one."""
+
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from app.domain.stories import Story
+from app.domain.subscriptions import Subscription
+
+
+class TopicOut(BaseModel):
+    slug: str
+    name: str
+    description: str
+
+
+class SiteOut(BaseModel):
+    name: str
+    vapid_public_key: str
+    topics: list[TopicOut]
+    prompt: dict[str, str]
+
+
+class StoryOut(BaseModel):
+    id: int
+    title: str
+    summary: str
+    url: str
+    image: str | None
+    published_at: AwareDatetime | None
+    seen_at: AwareDatetime
+    topics: list[str]
+
+
+class StoriesOut(BaseModel):
+    items: list[StoryOut]
+    next: str | None
+
+
+class Keys(BaseModel):
+    p256dh: str = Field(max_length=256)
+    auth: str = Field(max_length=64)
+
+
+class PushSubscription(BaseModel):
+    """What a browser's PushSubscription.toJSON() gives."""
+
+    endpoint: str = Field(max_length=4096)
+    keys: Keys
+
+
+class SubscriptionIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    subscription: PushSubscription
+    topics: list[str] | None = Field(None, max_length=64, description="left out on a mere re-sync: they stay")
+    time_zone: str = Field("UTC", max_length=64)
+    language: str = Field("", max_length=35)
+
+
+class Old(BaseModel):
+    endpoint: str = Field(max_length=4096)
+    auth: str = Field(max_length=64)
+
+
+class RenewalIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    old: Old
+    subscription: PushSubscription
+
+
+class PreferencesIn(BaseModel):
+    """Only what is named changes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    topics: list[str] | None = Field(None, max_length=64)
+    paused_until: AwareDatetime | None = None
+    time_zone: str | None = Field(None, max_length=64)
+    language: str | None = Field(None, max_length=35)
+
+
+class PreferencesOut(BaseModel):
+    topics: list[str]
+    paused_until: AwareDatetime | None
+    time_zone: str
+    language: str
+
+
+class SubscriptionOut(BaseModel):
+    key: str
+    topics: list[str]
+    preferences: PreferencesOut
+
+
+def preferences_of(subscription: Subscription) -> PreferencesOut:
+    return PreferencesOut(
+        topics=[topic.slug for topic in subscription.topics],
+        paused_until=subscription.paused_until,
+        time_zone=subscription.time_zone,
+        language=subscription.language,
+    )
+
+
+def subscription_out(subscription: Subscription, key: str) -> SubscriptionOut:
+    preferences = preferences_of(subscription)
+    return SubscriptionOut(key=key, topics=preferences.topics, preferences=preferences)
+
+
+def story_out(story: Story) -> StoryOut:
+    fields: dict[str, Any] = {name: getattr(story, name) for name in StoryOut.model_fields if name != "topics"}
+    return StoryOut(**fields, topics=[topic.slug for topic in story.topics])

@@ -1,0 +1,169 @@
+"""Up: everything on one machine, from nothing to a page that asks."""
+
+import asyncio
+import fcntl
+import os
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+from sqlalchemy import create_engine, exists, select
+from sqlalchemy.orm import Session
+
+from app import database
+from app.domain.base import Refusal
+from app.domain.feeds import Feed, Policy
+from app.domain.subscriptions import Subscription
+from app.embedded import serving
+from app.logs import speak
+from app.migrate import migrate
+from app.settings import Settings
+from app.sources import add_feed, load_starter
+from app.supervisor import Child, port_is_free, supervise
+from app.vapid import load_key, make_key
+
+
+def up(settings: Settings, *, host: str, port: int, demo: bool) -> None:
+    """Run until SIGINT or SIGTERM. Each step that cannot be done is refused with one sentence."""
+    speak()
+    settings = _adapted(settings, host=host, port=port, demo=demo)
+    for wanted in (port, port + 1) if demo else (port,):
+        if not port_is_free(host, wanted):
+            raise Refusal(
+                f"Port {wanted} is taken. Stop what uses it, or choose another: ./newsbell up --port {port + 10}"
+            )
+    with _alone(settings.data_dir), _database(settings) as url:
+        settings = settings.model_copy(update={"database_url": url})
+        migrate(url)
+        ensure_key(settings)
+        _prepare(url, demo_feed=_demo_feed(port) if demo else None)
+        children = _children(settings, host=host, port=port, demo=demo)
+        supervise(children, environment=_environment(settings), ready=lambda: _greet(settings, host, port))
+    typer.echo("Newsbell has stopped. Everything is kept for the next start.", err=True)
+
+
+def serve(settings: Settings, *, host: str, port: int) -> None:
+    """The pages and the API only, kept alive."""
+    supervise([_web(host, port)], environment=_environment(settings))
+
+
+def work(settings: Settings, processes: int | None) -> None:
+    """Worker processes only, kept alive."""
+    count = processes or settings.workers or os.cpu_count() or 1
+    supervise(_workers(count), environment=_environment(settings))
+
+
+def ensure_key(settings: Settings) -> None:
+    """Make the VAPID key on the very first start, and never again: a new one orphans every subscription."""
+    path = settings.vapid_key_file
+    engine = create_engine(database.with_driver(settings.database_url))
+    with Session(engine) as session:
+        ids = set(session.scalars(select(Subscription.vapid_key_id).distinct()))
+    engine.dispose()
+    if not path.exists():
+        if ids:
+            raise Refusal(
+                f"The VAPID key {path} is missing, and readers have subscribed with it. Put your copy of it back; "
+                "a new key would silence every one of them."
+            )
+        make_key(path)
+    if ids and load_key(path).id not in ids:
+        raise Refusal(f"The VAPID key {path} is not the one that your readers subscribed with. Put the right one back.")
+
+
+def _adapted(settings: Settings, *, host: str, port: int, demo: bool) -> Settings:
+    changes: dict[str, object] = {"data_dir": settings.data_dir.absolute()}
+    if "site_url" not in settings.model_fields_set:
+        changes["site_url"] = f"http://localhost:{port}"
+    if demo:
+        # A demo keeps to itself: its made-up stories never mix with a newsroom's data.
+        changes["allow_private_addresses"] = True
+        changes["poll_floor"] = min(settings.poll_floor, 5.0)
+        changes["data_dir"] = settings.data_dir.absolute() / "demo"
+        changes["site_name"] = "The Demo Courier"
+    return settings.model_copy(update=changes)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One `up` for a data folder. The kernel gives the lock back however we end."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "up.lock").open("a")
+    except OSError as error:
+        raise Refusal(f"The data folder {folder} cannot be used: {error.strerror}. Choose one with --data.") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refusal(
+                f"Newsbell runs already on {folder}. Stop that one, or choose another folder with --data."
+            ) from None
+        yield
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[str]:
+    with nullcontext(settings.database_url) if settings.database_url else serving(settings.data_dir) as url:
+        yield url
+
+
+def _prepare(url: str, *, demo_feed: str | None) -> None:
+    async def prepare() -> None:
+        engine = database.connect(url, pool_size=1)
+        async with database.transaction(database.sessions_of(engine)) as session:
+            now = datetime.now(UTC)
+            await load_starter(session, now, feeds=demo_feed is None)
+            if demo_feed and not await session.scalar(select(exists().where(Feed.url == demo_feed))):
+                await add_feed(session, demo_feed, ["world-news"], Policy.AUTO, now)
+        await engine.dispose()
+
+    asyncio.run(prepare())
+
+
+def _demo_feed(port: int) -> str:
+    return f"http://127.0.0.1:{port + 1}/feed.xml"
+
+
+def _children(settings: Settings, *, host: str, port: int, demo: bool) -> list[Child]:
+    publisher = Child("publisher", [sys.executable, "-m", "app.demo", str(port + 1)])
+    return [_web(host, port), *_workers(settings.workers or os.cpu_count() or 1), *([publisher] if demo else [])]
+
+
+def _web(host: str, port: int) -> Child:
+    return Child("web", [sys.executable, "-m", "app.main", host, str(port)])
+
+
+def _workers(count: int) -> list[Child]:
+    return [Child(f"worker-{number}", [sys.executable, "-m", "worker"]) for number in range(1, count + 1)]
+
+
+def _environment(settings: Settings) -> Mapping[str, str]:
+    """What children need to come to the same settings."""
+    told = {
+        f"NEWSBELL_{name.upper()}": ",".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in settings
+        if value not in (None, ())
+    }
+    return os.environ | told | {"NEWSBELL_VAPID_PRIVATE_KEY_FILE": str(settings.vapid_key_file)}
+
+
+def _greet(settings: Settings, host: str, port: int) -> None:
+    """Once the pages answer, say where they are."""
+    here = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    while not _answers(f"http://{here}:{port}/readyz"):
+        time.sleep(0.1)
+    typer.echo(f"\n  Readers' page: {settings.site_url}/\n  To stop:       Ctrl-C\n", err=True)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except OSError:
+        return False

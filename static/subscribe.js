@@ -1,0 +1,178 @@
+// The only file that touches the browser's PushManager: makes a subscription, keeps the server's copy in step with
+// the browser's, and ends it.
+
+import { call, home, Problem } from "./api.js";
+import * as store from "./store.js";
+
+// A worker must come from the page's own origin and stand at its root, so a site that embeds the prompt names its file.
+const WORKER = document.querySelector("[data-worker]")?.dataset.worker ?? "/sw.js";
+
+// Firefox loses a subscribe() that comes while it is still starting up; the next one succeeds.
+const TRIES = 3;
+const PATIENCE = 3_500; // milliseconds for one try
+
+const AWAY =
+  "Your browser's push service doesn't answer. It may be switched off in the browser's settings, or blocked by this network.";
+
+/** "ok", or the state of the prompt that says why this page cannot have notifications. */
+export function support() {
+  if (!window.isSecureContext) return "insecure";
+  if ("PushManager" in window && "Notification" in window && "serviceWorker" in navigator) return "ok";
+  return isApplePhone() ? "home-screen" : "unsupported";
+}
+
+// An iPad calls itself a Mac, but no Mac has a touch screen.
+function isApplePhone() {
+  const { userAgent, maxTouchPoints } = navigator;
+  return /iPhone|iPad|iPod/.test(userAgent) || (userAgent.includes("Macintosh") && maxTouchPoints > 1);
+}
+
+export const permission = () => globalThis.Notification?.permission ?? "default";
+
+/** Opens the browser's own prompt, so only ever call it from a click. */
+export const askPermission = () => Notification.requestPermission();
+
+let watched; // Held, so that the browser does not collect it together with its listeners.
+
+export async function onPermissionChange(act) {
+  let last = permission();
+  const look = () => {
+    if (permission() === last) return;
+    last = permission();
+    act(last);
+  };
+  document.addEventListener("visibilitychange", look); // For browsers that do not tell.
+  watched = await navigator.permissions?.query({ name: "notifications" }).catch(() => undefined);
+  watched?.addEventListener("change", look);
+}
+
+/** Follow these topics with this browser; the answer is the reader's preferences. */
+export async function follow(site, topics) {
+  return tell(await subscription(site), site, topics);
+}
+
+/** Bring browser and server into step; the preferences, or null when this browser follows nothing. */
+export async function resync(site) {
+  if (support() !== "ok" || permission() !== "granted") return null;
+  const known = await store.read();
+  if (!known.key && !(await current())) return null;
+  return tell(await subscription(site), site).catch(unlessRefused);
+}
+
+// A server that no longer knows this browser may refuse to guess its topics: then the reader follows nothing.
+function unlessRefused(problem) {
+  if (problem.status >= 400 && problem.status < 429) return null;
+  throw problem;
+}
+
+/** GET or PATCH the reader's preferences; a key that the server has forgotten is replaced once. */
+export async function mine(site, method, body) {
+  const { key } = await store.read();
+  if (!key) return null;
+  try {
+    return await call(method, "api/subscriptions/me", { body, key });
+  } catch (problem) {
+    if (problem.status !== 401) throw problem;
+    const preferences = await resync(site);
+    if (!preferences || method === "GET") return preferences;
+    return call(method, "api/subscriptions/me", { body, key: (await store.read()).key });
+  }
+}
+
+/** The reader's wish wins: once the browser has let go, a server that is away finds out at the next push. */
+export async function stop() {
+  const { key } = await store.read();
+  const told = key ? call("DELETE", "api/subscriptions/me", { key }) : Promise.resolve();
+  const failure = await told.then(() => null, (problem) => (problem.status === 401 ? null : problem));
+  const ended = await (await current())?.unsubscribe();
+  if (failure && !ended) throw failure;
+  await store.forget();
+}
+
+// The browser's side: one live subscription, made with the key that the site has now.
+
+async function subscription(site) {
+  const known = await store.read();
+  const live = await current();
+  if (live && keyOf(live, known) === site.vapid_public_key) return live;
+  if (live) await letGo(live, known);
+  return make(site);
+}
+
+async function current() {
+  const registration = await navigator.serviceWorker?.getRegistration();
+  return (await registration?.pushManager?.getSubscription()) ?? null;
+}
+
+function keyOf(live, known) {
+  const bytes = live.options?.applicationServerKey;
+  return bytes ? base64url(bytes) : known.vapid;
+}
+
+const base64url = (bytes) =>
+  btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+
+// A subscription cannot change its key. What it was is kept, so that the server can carry the reader over.
+async function letGo(live, known) {
+  if (!known.subscription) await store.write({ ...known, subscription: live.toJSON() });
+  await live.unsubscribe();
+}
+
+async function make(site) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await within(PATIENCE, ask(site));
+    } catch (error) {
+      if (error.name === "NotAllowedError") throw error;
+      if (attempt === TRIES) throw new Problem(AWAY);
+      await pause(attempt * 250);
+    }
+  }
+}
+
+async function ask(site) {
+  await navigator.serviceWorker.register(WORKER, { updateViaCache: "none" });
+  const { pushManager } = await navigator.serviceWorker.ready;
+  return pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: site.vapid_public_key });
+}
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+function within(milliseconds, promise) {
+  const late = pause(milliseconds).then(() => {
+    throw new Error("No answer in time.");
+  });
+  return Promise.race([promise, late]);
+}
+
+// The server's side: it knows this browser by what is stored, until it has accepted something newer.
+
+async function tell(live, site, topics) {
+  const known = await store.read();
+  const moved = known.subscription && known.subscription.endpoint !== live.endpoint;
+  let answer = moved ? await renew(known.subscription, live) : null;
+  if (!answer || topics) answer = await post(live, topics, answer?.key ?? known.key);
+  await store.write({ key: answer.key, subscription: live.toJSON(), vapid: site.vapid_public_key, home });
+  return answer.preferences;
+}
+
+async function renew({ endpoint, keys }, live) {
+  try {
+    const body = { old: { endpoint, auth: keys.auth }, subscription: live.toJSON() };
+    return await call("POST", "api/subscriptions/renew", { body });
+  } catch (problem) {
+    if (problem.status !== 404) throw problem;
+    return null;
+  }
+}
+
+async function post(live, topics, key) {
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  const body = { subscription: live.toJSON(), topics, time_zone: timeZone, language: navigator.language };
+  try {
+    return await call("POST", "api/subscriptions", { body, key });
+  } catch (problem) {
+    if (problem.status !== 401 || !key) throw problem;
+    return call("POST", "api/subscriptions", { body });
+  }
+}

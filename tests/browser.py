@@ -1,0 +1,503 @@
+"""A real reader: Firefox, the push service it is connected to, and the whole product started as its operator does."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests.push_service import PushService, served
+
+T = TypeVar("T")
+
+PROJECT = Path(__file__).parent.parent
+BINARIES = (
+    "/usr/lib/firefox-esr/firefox-esr",
+    "firefox-esr",
+    "firefox",
+    "/Applications/Firefox.app/Contents/MacOS/firefox",
+)
+PATIENCE = 20.0  # seconds; a machine may be busy
+
+# The windows of notifications, once they have something to read.
+ALERTS = """[...Services.wm.getEnumerator("alert:alert")]
+  .map((w) => ({ w, part: (id) => w.closed ? null : w.document.getElementById(id) }))
+  .filter(({ part }) => part("alertTitleLabel")?.value)
+  .map(({ w, part }) => ({ w, part, title: part("alertTitleLabel").value, body: part("alertTextLabel").textContent }))
+"""
+PREFERENCES = {
+    "dom.push.testing.allowInsecureServerURL": True,  # ws: instead of wss:
+    "dom.push.connection.enabled": True,  # automation switches it off
+    "dom.push.retryBaseInterval": 200,  # milliseconds
+    "alerts.useSystemBackend": False,  # windows of Firefox's own: they can be read and clicked
+    "alerts.disableSlidingEffect": True,
+}
+CLOSE_ALERTS = "for (const w of Services.wm.getEnumerator('alert:alert')) w.close();"
+SITE_DATA = "Ci.nsIClearDataService.CLEAR_ALL"
+
+
+def until(condition: Callable[[], T], what: str = "", *, limit: float = PATIENCE) -> T:
+    """Wait for a condition to hold; what it gave."""
+    end = time.monotonic() + limit
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {limit:.0f} s in vain: {what or 'see the condition'}; it is {value!r}"
+        time.sleep(0.02)
+    return value
+
+
+class Shown(NamedTuple):
+    """A notification on the screen."""
+
+    title: str
+    body: str
+
+
+class Driver:
+    """The only place that speaks Marionette, which has no types. Scripts run in the page or in Firefox (`chrome`)."""
+
+    def __init__(self, *, push_server: str, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # mozrunner: telnetlib, an escape in a string
+            warnings.simplefilter("ignore", ResourceWarning)  # marionette-driver: sockets it looks for the port with
+            from marionette_driver.by import By
+            from marionette_driver.marionette import Marionette
+
+            self._by = By
+            self._marionette: Any = Marionette(
+                app="fxdesktop",
+                bin=find_firefox(),
+                headless=True,
+                port=0,
+                workspace=str(folder),
+                gecko_log=str(folder / "firefox.log"),
+                prefs=PREFERENCES | {"dom.push.serverURL": push_server},
+            )
+            self._marionette.start_session()
+        self._marionette.timeout.script = PATIENCE
+
+    def quit(self) -> None:
+        self._marionette.quit()
+        self._marionette.cleanup()
+        del self._marionette  # or its profile complains when the interpreter ends
+
+    def navigate(self, url: str) -> None:
+        self._marionette.navigate(url)
+
+    def page(self, script: str, *arguments: object) -> Any:
+        return self._marionette.execute_script(script, script_args=arguments)
+
+    def page_async(self, body: str, *arguments: object) -> Any:
+        return self._settled(body, arguments)
+
+    def chrome(self, script: str, *arguments: object) -> Any:
+        with self._marionette.using_context("chrome"):
+            return self._marionette.execute_script(script, script_args=arguments)
+
+    def chrome_async(self, body: str, *arguments: object) -> Any:
+        with self._marionette.using_context("chrome"):
+            return self._settled(body, arguments)
+
+    def _settled(self, body: str, arguments: Sequence[object]) -> Any:
+        script = (
+            "const [...args] = arguments; const done = args.pop();"
+            f"(async (...args) => {{ {body} }})(...args).then((v) => done([true, v]), (e) => done([false, String(e)]));"
+        )
+        fine, value = self._marionette.execute_async_script(script, script_args=arguments)
+        assert fine, value
+        return value
+
+    def click(self, selector: str) -> None:
+        self._marionette.find_element(self._by.CSS_SELECTOR, selector).click()
+
+    def press(self, key: str, *, shift: bool = False) -> None:
+        actions = self._marionette.actions.sequence("key", "keyboard")
+        if shift:
+            actions.key_down("\ue008")
+        actions.key_down(key).key_up(key)
+        if shift:
+            actions.key_up("\ue008")
+        actions.perform()
+
+    def accessible(self, selector: str) -> list[tuple[str, str]]:
+        """Role and name, as assistive technology gets them, of the elements that are on the page."""
+        found = self._marionette.find_elements(self._by.CSS_SELECTOR, selector)
+        return [(e.computed_role, e.computed_label) for e in found if e.is_displayed()]
+
+    def windows(self) -> list[str]:
+        return list(self._marionette.window_handles)
+
+    def switch_to(self, window: str) -> None:
+        self._marionette.switch_to_window(window)
+
+    def close_window(self) -> None:
+        self._marionette.close()
+
+
+class Firefox:
+    """A reader at a browser. `site` is where the pages are that `open` names by their path."""
+
+    TAB, ENTER, SPACE, ESCAPE = "\ue004", "\ue007", " ", "\ue00c"
+
+    def __init__(self, driver: Driver, push_service: PushService) -> None:
+        self.driver, self.push_service = driver, push_service
+        self.site = ""
+
+    # Pages.
+
+    def open(self, path: str) -> None:
+        self.driver.navigate(self.site + path)
+
+    def reload(self) -> None:
+        self.driver.navigate(self.driver.page("return location.href"))
+
+    def click(self, name: str) -> None:
+        """By the element's id."""
+        self.driver.click(f"#{name}")
+
+    def tick(self, topic: str) -> None:
+        """Tick the box of a topic, or take the tick away."""
+        self.driver.click(f"input[name=topic][value={topic}]")
+
+    def ticked(self) -> list[str]:
+        return list(
+            self.driver.page("return [...document.querySelectorAll('input[name=topic]:checked')].map((b) => b.value)")
+        )
+
+    def text(self, selector: str = "body") -> str:
+        """What is to be read there; empty when there is no such thing."""
+        return str(self.driver.page("return document.querySelector(arguments[0])?.innerText ?? ''", selector))
+
+    def shows(self, selector: str) -> bool:
+        return bool(
+            self.driver.page("return document.querySelector(arguments[0])?.checkVisibility() ?? false", selector)
+        )
+
+    def state(self) -> str:
+        """How the prompt (on the front page) or the page (of preferences) stands."""
+        return str(self.driver.page("return document.querySelector('[data-state]')?.dataset.state ?? ''"))
+
+    def until_state(self, *wanted: str) -> str:
+        return until(lambda: (now := self.state()) in wanted and now, f"state {' or '.join(wanted)}") or ""
+
+    def until_text(self, wanted: str, selector: str = "body") -> None:
+        until(lambda: wanted in self.text(selector), f"“{wanted}” in {selector}")
+
+    def press(self, key: str, *, shift: bool = False) -> None:
+        self.driver.press(key, shift=shift)
+
+    # The browser's own prompt.
+
+    def allow(self) -> None:
+        self._answer("button")
+
+    def block(self) -> None:
+        self._answer("secondaryButton")
+
+    def asks(self) -> bool:
+        return bool(self.driver.chrome("return document.getElementById('notification-popup')?.state === 'open'"))
+
+    def _answer(self, button: str) -> None:
+        until(self.asks, "the browser's own question")
+        self.driver.chrome(f"document.getElementById('notification-popup').firstElementChild.{button}.click()")
+        until(lambda: not self.asks(), "the end of the browser's own question")
+
+    def permission(self) -> str:
+        return str(self.driver.page("return Notification.permission"))
+
+    def take_permission_back(self) -> None:
+        """In the browser's settings."""
+        self.driver.chrome(
+            "Services.perms.addFromPrincipal("
+            "gBrowser.contentPrincipal, 'desktop-notification', Services.perms.DENY_ACTION)"
+        )
+
+    # Notifications.
+
+    def notifications(self) -> list[Shown]:
+        """What is on the screen now."""
+        return [
+            Shown(*pair) for pair in self.driver.chrome(f"return {ALERTS}.map(({{ title, body }}) => [title, body])")
+        ]
+
+    def titles(self) -> list[str]:
+        return sorted(shown.title for shown in self.notifications())
+
+    def until_notified(self, *titles: str) -> None:
+        """Exactly these are on the screen."""
+        until(lambda: set(titles) <= set(self.titles()), f"notifications {titles}")
+        assert self.titles() == sorted(titles)
+
+    def click_notification(self, title: str) -> None:
+        """And wait until it has left the screen."""
+        self.driver.chrome(
+            f"{ALERTS}.find(({{ title }}) => title === arguments[0]).part('alertNotification').click()", title
+        )
+        until(lambda: title not in self.titles(), f"the end of the notification “{title}”")
+
+    def close_notifications(self) -> None:
+        self.driver.chrome(CLOSE_ALERTS)
+        until(lambda: not self.notifications(), "an empty screen")
+
+    def tabs(self) -> list[str]:
+        """The addresses of all tabs."""
+        return list(self.driver.chrome("return gBrowser.tabs.map((tab) => tab.linkedBrowser.currentURI.spec)"))
+
+    # The browser's circumstances.
+
+    def go_offline(self) -> None:
+        self.driver.chrome("Services.io.offline = true")
+        until(lambda: not self.push_service.connected, "the end of the connection to the push service")
+
+    def go_online(self) -> None:
+        self.driver.chrome("Services.io.offline = false")
+        until(lambda: self.push_service.connected, "a connection to the push service")
+
+    def endpoint(self) -> str:
+        """Of the site's subscription; empty when there is none."""
+        return str(
+            self.driver.page_async(
+                "const worker = await navigator.serviceWorker.getRegistration();"
+                "return (await worker?.pushManager.getSubscription())?.endpoint ?? ''"
+            )
+        )
+
+    def lose_stored_key(self) -> None:
+        """As when a browser clears a site's data but keeps its push subscription."""
+        self.driver.page_async(
+            "const opening = indexedDB.open('newsbell', 1); await new Promise((done) => { opening.onsuccess = done; });"
+            "const change = opening.result.transaction('reader', 'readwrite'); change.objectStore('reader').clear();"
+            "await new Promise((done) => { change.oncomplete = done; }); opening.result.close();"
+        )
+
+    def prefer(self, scheme: str) -> None:
+        """`light` or `dark`, as the reader's system says."""
+        self.driver.chrome("gBrowser.selectedBrowser.browsingContext.prefersColorSchemeOverride = arguments[0]", scheme)
+        until(lambda: self.driver.page("return matchMedia(arguments[0]).matches", f"(prefers-color-scheme: {scheme})"))
+
+    def set_width(self, pixels: int | None) -> None:
+        """Of the page; None: all the window has."""
+        width = f"{pixels}px" if pixels else ""
+        self.driver.chrome("gBrowser.selectedBrowser.style.maxWidth = arguments[0]", width)
+        if pixels:
+            until(lambda: self.driver.page("return innerWidth") == pixels, f"a page {pixels} px wide")
+
+    def complaints(self) -> list[str]:
+        """What the console has of this site since the last reset: errors, warnings and breaches of its CSP."""
+        script = """
+          return Services.console.getMessageArray()
+            .filter((m) => m instanceof Ci.nsIScriptError && m.sourceName.startsWith(arguments[0]) )
+            .map((m) => `${m.category}: ${m.errorMessage} (${m.sourceName}:${m.lineNumber})`)"""
+        return list(self.driver.chrome(script, self.site))
+
+    def reset(self) -> None:
+        """As after the installation: no data of any site, no notification, one empty tab, online."""
+        self.driver.chrome("Services.io.offline = false;" + CLOSE_ALERTS)
+        first, *others = self.driver.windows()
+        for window in others:
+            self.driver.switch_to(window)
+            self.driver.close_window()
+        self.driver.switch_to(first)
+        self.driver.navigate("about:blank")
+        self.set_width(None)
+        self.driver.chrome("gBrowser.selectedBrowser.browsingContext.prefersColorSchemeOverride = 'none'")
+        self.driver.chrome_async(
+            f"await new Promise((onDataDeleted) => Services.clearData.deleteData({SITE_DATA}, {{ onDataDeleted }}));"
+            "Services.console.reset();"
+        )
+
+
+def find_firefox() -> str:
+    found = next(filter(None, map(shutil.which, BINARIES)), None)
+    if found is None:
+        pytest.fail("These tests drive a real Firefox, and there is none here (Debian: apt-get install firefox-esr).")
+    return found
+
+
+@pytest.fixture(scope="session")
+def push_service_process() -> Iterator[PushService]:
+    service = PushService()
+    with served(service.app) as port:
+        service.origin = f"http://127.0.0.1:{port}"
+        yield service
+
+
+@pytest.fixture(scope="session")
+def firefox_process(push_service_process: PushService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """One Firefox for the whole run; `firefox` gives it to a test."""
+    address = push_service_process.origin.replace("http:", "ws:") + "/"
+    driver = Driver(push_server=address, folder=tmp_path_factory.mktemp("firefox"))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def push_service(push_service_process: PushService) -> PushService:
+    """The push service, which has neither posts nor special answers yet."""
+    push_service_process.reset()
+    return push_service_process
+
+
+@pytest.fixture
+def firefox(firefox_process: Driver, push_service: PushService) -> Iterator[Firefox]:
+    """A Firefox that has seen no site yet."""
+    reader = Firefox(firefox_process, push_service)
+    yield reader
+    reader.reset()
+    assert not push_service.faults
+
+
+# The product.
+
+
+class Stored(NamedTuple):
+    """What the product's database knows of a reader."""
+
+    endpoint: str
+    lives: bool
+    topics: list[str]
+
+
+@dataclass
+class Newsbell:
+    """The product, running: all of its processes."""
+
+    url: str
+    database_url: str
+    environment: Mapping[str, str]
+    process: subprocess.Popen[str]
+    log: list[str]
+    reading: threading.Thread
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.database_url) as connection:
+            return connection.execute(query.encode(), values).fetchall()
+
+    def subscriptions(self) -> list[Stored]:
+        query = """
+            SELECT endpoint, ended_at IS NULL, array_remove(array_agg(slug ORDER BY topics.id), NULL) FROM subscriptions
+            LEFT JOIN follows ON subscription_id = subscriptions.id LEFT JOIN topics ON topics.id = topic_id
+            GROUP BY subscriptions.id"""
+        return [Stored(*row) for row in self.rows(query)]
+
+    def recipients(self, url: str) -> int | None:
+        """How many got the alert of the story at this address; None while that is not over."""
+        query = """
+            SELECT recipients FROM alerts JOIN stories ON stories.id = story_id
+            WHERE stories.url = %s AND state = 'finished'"""
+        found = self.rows(query, url)
+        return found[0][0] if found else None
+
+    def forget_readers(self) -> None:
+        """Let everything that is under way come to its end, then start with nobody."""
+        until(lambda: not self.rows("SELECT id FROM alerts WHERE state NOT IN ('finished', 'draft')"), "the last alert")
+        with psycopg.connect(self.database_url) as connection:
+            connection.execute("DELETE FROM subscriptions")
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command that the operator gives in a second terminal."""
+        command = [sys.executable, "-m", "app.cli", *arguments]
+        return subprocess.run(
+            command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=PATIENCE, check=True
+        )
+
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, f"Newsbell has ended by itself:\n{''.join(self.log)}"
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=PATIENCE):
+                return True
+        except urllib.error.URLError:
+            return False
+
+    def stop(self) -> None:
+        """As an operator or the system does it; everything has to be gone within five seconds."""
+        self.process.send_signal(signal.SIGTERM)
+        end = time.monotonic() + 5
+        try:
+            code = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            pytest.fail("Newsbell has not ended within five seconds.")
+        self.reading.join(end - time.monotonic())
+        assert not self.reading.is_alive(), "A process of Newsbell lives on: its log is still open."
+        assert code == 0, f"Newsbell ended with code {code}."
+
+
+@contextmanager
+def running(database_url: str, folder: Path, push_service: PushService, *arguments: str) -> Iterator[Newsbell]:
+    """`./newsbell up` and its end. Its log is shown with a test that fails."""
+    port = free_port()
+    environment = environment_of(database_url, folder, push_service)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "up", "--port", str(port), "--data", str(folder), *arguments],
+        cwd=PROJECT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout
+    log: list[str] = []
+    # Every process of it holds the other end: this thread ends with the last of them.
+    reading = threading.Thread(target=log.extend, args=[process.stdout], daemon=True)
+    reading.start()
+    newsbell = Newsbell(f"http://localhost:{port}", database_url, environment, process, log, reading)
+    try:
+        until(newsbell.is_ready, "Newsbell's pages")
+        yield newsbell
+    finally:
+        try:
+            if process.poll() is None:
+                newsbell.stop()
+        finally:
+            if not reading.is_alive():
+                process.stdout.close()
+            sys.stderr.write("".join(log))
+
+
+def environment_of(database_url: str, folder: Path, push_service: PushService) -> dict[str, str]:
+    settings = {
+        "NEWSBELL_DATABASE_URL": database_url,
+        "NEWSBELL_DATA_DIR": str(folder),
+        "NEWSBELL_ALLOW_PRIVATE_ADDRESSES": "1",
+        "NEWSBELL_PUSH_HOSTS": push_service.origin.removeprefix("http://"),
+        "NEWSBELL_POLL_FLOOR": "0.5",
+        "NEWSBELL_WORKERS": "1",
+        "NEWSBELL_VAPID_SUBJECT": "mailto:desk@courier.example",
+        "NEWSBELL_SITE_NAME": "The Loopback Courier",
+    }
+    rest = {name: value for name, value in os.environ.items() if not name.startswith("NEWSBELL_")}
+    if rest.pop("PYTHONDONTWRITEBYTECODE", ""):  # or every start would compile every library anew
+        settings["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "newsbell-tests-bytecode")
+    return rest | settings
+
+
+@contextmanager
+def database(server: str, template: str, name: str) -> Iterator[str]:
+    """A database of this name for as long as the block lasts, made from one that is on the newest schema."""
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {make_url(template).database}".encode())
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,243 @@
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import Sessions, transaction
+from app.domain import shards
+from app.domain.alerts import (
+    LONGEST_TTL,
+    USUAL_TTL,
+    Alert,
+    AlertState,
+    Level,
+    alert_by_id,
+    alert_of,
+    an_alert,
+    close_if_done,
+    from_story,
+    unfinished,
+)
+from app.domain.base import NotFound, Refusal
+from app.domain.outcomes import Outcome
+from app.domain.shards import Shard
+from app.domain.topics import Topic
+from tests.makers import NOW, a_reader, a_story_row, a_topic_row, an_alert_row, an_entry, some_alert
+
+UKRAINE = Topic(slug="ukraine", name="Ukraine")
+DAY = timedelta(days=1)
+
+# What an alert needs
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://news.example/1",
+        "http://news.example",
+        "https://новости.example/київ?q=й#top",
+        "https://news.example/a\u00a0b",  # Seen in a feed; browsers encode it.
+        "https://news.example/" + "a" * 2027,
+    ],
+)
+def test_an_address_that_a_browser_opens_is_taken(url: str) -> None:
+    assert an_alert(title="Title", url=f" {url}\n", topics=[UKRAINE], now=NOW).url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "news.example/1",
+        "/1",
+        "//news.example/1",
+        "https://",
+        "https:///1",
+        "https://?q",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "ftp://news.example/1",
+        "https://news.example/a b",
+        "https://news.example/a\nb",
+        "https://news.example/a\tb",
+        "https://news.example/a\0b",
+        "https://news.example/" + "a" * 2028,
+    ],
+)
+def test_any_other_address_is_refused(url: str) -> None:
+    with pytest.raises(Refusal, match="address"):
+        an_alert(title="Title", url=url, topics=[UKRAINE], now=NOW)
+
+
+@pytest.mark.parametrize(
+    "title, topics, ttl, because",
+    [
+        ("", [UKRAINE], USUAL_TTL, "title"),
+        (" \n\t", [UKRAINE], USUAL_TTL, "title"),
+        ("Title", [], USUAL_TTL, "at least one topic"),
+        ("Title", [UKRAINE], timedelta(seconds=59), "one minute to 28 days"),
+        ("Title", [UKRAINE], timedelta(0), "one minute to 28 days"),
+        ("Title", [UKRAINE], -DAY, "one minute to 28 days"),
+        ("Title", [UKRAINE], LONGEST_TTL + timedelta(seconds=1), "one minute to 28 days"),
+    ],
+)
+def test_an_alert_that_nobody_could_get_is_refused(
+    title: str, topics: Sequence[Topic], ttl: timedelta, because: str
+) -> None:
+    with pytest.raises(Refusal, match=because):
+        an_alert(title=title, url="https://news.example/1", topics=topics, ttl=ttl, now=NOW)
+
+
+def test_texts_are_made_fit() -> None:
+    alert = an_alert(
+        title="  Ceasefire\n  agreed ", body="й" * 5000, url="https://news.example/1", topics=[UKRAINE], now=NOW
+    )
+    assert alert.title == "Ceasefire agreed"
+    assert len(alert.body) == 1000
+    assert len(an_alert(title="й" * 5000, url="https://news.example/1", topics=[UKRAINE], now=NOW).title) == 300
+
+
+def test_a_new_alert_is_a_draft() -> None:
+    alert = some_alert()
+    assert (alert.state, alert.level, alert.ttl) == (AlertState.DRAFT, Level.NORMAL, 12 * 3600)
+    assert (alert.created_at, alert.released_at, alert.finished_at, alert.recipients) == (NOW, None, None, 0)
+
+
+@pytest.mark.parametrize(
+    "level, urgency, priority", [(Level.BREAKING, "high", 100), (Level.NORMAL, "normal", 0), (Level.LOW, "low", -100)]
+)
+def test_a_level_says_how_urgent_it_is_to_push_services_and_to_us(level: Level, urgency: str, priority: int) -> None:
+    assert (level.urgency, level.priority) == (urgency, priority)
+
+
+# Releasing
+
+
+def test_a_released_alert_lives_from_then_on() -> None:
+    alert = some_alert()
+    assert alert.expires_at == NOW + USUAL_TTL
+    alert.release(NOW + DAY)
+    assert (alert.state, alert.released_at, alert.expires_at) == (AlertState.RELEASED, NOW + DAY, NOW + DAY + USUAL_TTL)
+
+
+@pytest.mark.parametrize("state", [state for state in AlertState if state is not AlertState.DRAFT])
+def test_an_alert_is_not_sent_twice(state: AlertState) -> None:
+    alert = some_alert()
+    alert.release(NOW)
+    alert.state = state
+    with pytest.raises(Refusal, match=f"was {state} already"):
+        alert.release(NOW + DAY)
+    assert (alert.state, alert.released_at) == (state, NOW)
+
+
+# From a story
+
+
+async def test_a_story_becomes_an_alert_of_its_topics(session: AsyncSession) -> None:
+    russia, ukraine = await a_topic_row(session, "russia"), await a_topic_row(session, "ukraine")
+    entry = an_entry(title="T" * 500, summary="word " * 1000)
+    story = await a_story_row(session, russia, ukraine, entry=entry)
+    alert = from_story(story, NOW)
+    session.add(alert)
+    await session.flush()
+    assert (alert.topics, alert.url, alert.story_id) == ([russia, ukraine], entry.url, story.id)
+    assert (len(alert.title), len(alert.body) <= 300) == (300, True)
+    assert await alert_of(session, story) is alert
+
+
+async def test_a_story_has_one_alert(session: AsyncSession) -> None:
+    story = await a_story_row(session, await a_topic_row(session))
+    session.add(from_story(story, NOW))
+    await session.flush()
+    with pytest.raises(IntegrityError):
+        async with session.begin_nested():
+            session.add(from_story(story, NOW))
+
+
+async def test_an_alert_that_is_not_there_is_said_so(session: AsyncSession) -> None:
+    with pytest.raises(NotFound):
+        await alert_by_id(session, uuid4())
+    assert await alert_of(session, await a_story_row(session)) is None
+
+
+# Closing
+
+
+async def a_sent_alert(session: AsyncSession, *, shard_count: int = 2) -> tuple[Alert, list[Shard]]:
+    topic = await a_topic_row(session)
+    for _ in range(shard_count):
+        await a_reader(session, topic)
+    alert = await an_alert_row(session, topic, state=AlertState.SENDING)
+    planned = await shards.plan(session, alert.id, [topic.id], NOW, size=1)
+    return alert, [await session.get_one(Shard, shard.id) for shard in planned]
+
+
+async def finish(session: AsyncSession, shard: Shard) -> None:
+    assert await shards.record(session, shard.id, shard.claim, bytes([Outcome.ACCEPTED]), 1)
+
+
+async def test_an_alert_ends_with_its_last_recipient(session: AsyncSession) -> None:
+    alert, (one, other) = await a_sent_alert(session)
+    assert not await close_if_done(session, alert.id, NOW)
+    await finish(session, one)
+    assert not await close_if_done(session, alert.id, NOW)
+    assert await unfinished(session) == []
+    await finish(session, other)
+    assert await unfinished(session) == [alert.id]
+    assert await close_if_done(session, alert.id, NOW + DAY)
+    await session.refresh(alert)
+    assert (alert.state, alert.finished_at) == (AlertState.FINISHED, NOW + DAY)
+    assert not await close_if_done(session, alert.id, NOW + 2 * DAY)
+    assert await unfinished(session) == []
+
+
+@pytest.mark.parametrize("state", [state for state in AlertState if state is not AlertState.SENDING])
+async def test_only_an_alert_that_is_being_sent_can_end(session: AsyncSession, state: AlertState) -> None:
+    alert = await an_alert_row(session, await a_topic_row(session), state=state)
+    assert not await close_if_done(session, alert.id, NOW)
+    assert await unfinished(session) == []
+
+
+async def test_of_workers_that_finish_at_once_exactly_one_closes_the_alert(sessions: Sessions) -> None:
+    async with transaction(sessions) as session:
+        alert, pages = await a_sent_alert(session, shard_count=6)
+
+    async def work(shard: Shard) -> bool:
+        async with transaction(sessions) as session:
+            await finish(session, shard)
+        async with transaction(sessions) as session:
+            return await close_if_done(session, alert.id, NOW)
+
+    assert sorted(await asyncio.gather(*map(work, pages))) == [False] * 5 + [True]
+
+
+async def test_an_alert_does_not_end_while_a_plan_adds_recipients(sessions: Sessions) -> None:
+    async with transaction(sessions) as session:
+        alert, (shard,) = await a_sent_alert(session, shard_count=1)
+        topic = await a_topic_row(session, "russia")
+        await a_reader(session, topic)
+        await finish(session, shard)
+    async with sessions() as planning, planning.begin():
+        await alert_by_id(planning, alert.id, lock=True)
+        closing = asyncio.create_task(close(sessions, alert))
+        await shards.plan(planning, alert.id, [topic.id], NOW)
+        await asyncio.sleep(0.1)
+        assert not closing.done()
+    assert not await closing
+
+
+async def close(sessions: Sessions, alert: Alert) -> bool:
+    async with transaction(sessions) as session:
+        return await close_if_done(session, alert.id, NOW)
+
+
+async def test_states_are_stored_as_words(session: AsyncSession) -> None:
+    alert = await an_alert_row(session, await a_topic_row(session))
+    for state in AlertState:
+        await session.execute(update(Alert).where(Alert.id == alert.id).values(state=state))
+        assert await session.scalar(select(Alert.state).where(Alert.id == alert.id)) is state

@@ -1,0 +1,224 @@
+"""The `newsbell` script: it makes .venv when that is due, and never gets in the way otherwise."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "newsbell"
+
+CLI = """
+import os, sys
+print(*sys.argv[1:], sep="|")
+print(os.getcwd())
+print(os.environ["NEWSBELL_DATA_DIR"])
+"""
+
+# Makes a real environment, quickly, and installs nothing.
+UV = """#!/bin/sh
+echo "$1" >>"$CALLS"
+case $1 in
+venv) exec "$3" -m venv --without-pip "$4" ;;
+pip) eval "${WHEN_INSTALLING:-:}" ;;
+esac
+"""
+
+TOOL = """
+import sys
+print("{name}", *sys.argv[1:])
+sys.exit("{name}" in "{failing}")
+"""
+
+
+@dataclass
+class Project:
+    """A copy of the script with a command line of two lines, and a uv that only notes what it is asked."""
+
+    folder: Path
+    programs: Path
+
+    @property
+    def script(self) -> Path:
+        return self.folder / "newsbell"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        mine = {"PATH": f"{self.programs}:/usr/bin:/bin", "CALLS": str(self.programs / "calls")}
+        return {name: value for name, value in os.environ.items() if not name.startswith("NEWSBELL_")} | mine
+
+    def run(
+        self, *arguments: str, script: Path | None = None, cwd: Path | None = None, **extra: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [script or self.script, *arguments],
+            cwd=cwd or self.folder,
+            env=self.environment | extra,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def installs(self) -> int:
+        calls = self.programs / "calls"
+        return calls.read_text().split().count("pip") if calls.exists() else 0
+
+    def change_lock(self) -> None:
+        with (self.folder / "requirements.lock").open("a") as lock:
+            lock.write("# changed\n")
+
+
+def program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path / "news room", tmp_path / "programs")
+    (made.folder / "app").mkdir(parents=True)
+    (made.folder / "app" / "cli.py").write_text(CLI)
+    (made.folder / "requirements.lock").touch()
+    shutil.copy(SCRIPT, made.script)
+    made.programs.mkdir()
+    (made.programs / "python3").symlink_to(os.path.realpath(sys.executable))
+    program(made.programs / "uv", UV)
+    program(made.programs / "firefox", "#!/bin/sh\n")
+    return made
+
+
+def test_first_use_installs_and_the_second_does_not(project: Project) -> None:
+    first, second = project.run("alert", "send"), project.run("alert", "send")
+    assert first.returncode == second.returncode == 0, first.stderr
+    assert "Making .venv" in first.stderr and second.stderr == ""
+    assert first.stdout == second.stdout and project.installs() == 1
+
+
+def test_the_machines_own_installer_can_do_it(project: Project) -> None:
+    (project.programs / "uv").unlink()
+    done = project.run("doctor", PATH=f"{project.programs}:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("doctor\n")
+
+
+def test_a_changed_lock_is_installed(project: Project) -> None:
+    project.run()
+    project.change_lock()
+    assert project.run().returncode == 0
+    assert project.installs() == 2
+
+
+def test_an_interrupted_installation_is_done_again(project: Project) -> None:
+    assert project.run(WHEN_INSTALLING="kill -9 $PPID").returncode == -9
+    assert not (project.folder / ".venv").exists()
+    assert project.run().returncode == 0
+    assert project.installs() == 2
+    assert not (project.folder / ".venv.new").exists()
+
+
+def test_a_failed_installation_says_why_and_leaves_the_old_one(project: Project) -> None:
+    project.run()
+    project.change_lock()
+    failed = project.run(WHEN_INSTALLING="echo 'error: no route to host' >&2; exit 2")
+    assert failed.returncode == 1
+    assert "no route to host" in failed.stderr.splitlines()[-1]
+    assert (project.folder / ".venv" / "bin" / "python").exists()
+
+
+def test_a_python_that_went_away_is_replaced(project: Project) -> None:
+    project.run()
+    python = project.folder / ".venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to("/no/longer/here")
+    assert project.run().returncode == 0
+    assert project.installs() == 2
+
+
+def test_two_first_uses_at_once_install_once(project: Project) -> None:
+    # The first installation lasts until the second use has been seen to wait for it.
+    command, environment, go = str(project.script), project.environment, project.programs / "go"
+    lasting = environment | {"WHEN_INSTALLING": 'until [ -e "${0%uv}go" ]; do sleep 0.02; done'}
+    first = subprocess.Popen(command, env=lasting, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: project.installs() == 1)
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as second:
+        assert second.stderr is not None
+        assert b"waiting" in second.stderr.readline()
+        go.touch()
+        assert first.wait(30) == second.wait(30) == 0
+    assert project.installs() == 1
+
+
+def test_the_caller_stays_where_they_are(project: Project, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "app").mkdir(parents=True)
+    (elsewhere / "app" / "cli.py").write_text("raise SystemExit('not mine')")
+    done = project.run("a b", "", "c", cwd=elsewhere)
+    assert done.stdout.splitlines() == ["a b||c", str(elsewhere), str(project.folder / "var")]
+
+
+def test_a_named_data_folder_is_taken_as_named(project: Project) -> None:
+    assert project.run(NEWSBELL_DATA_DIR="here").stdout.splitlines()[-1] == "here"
+
+
+def test_links_lead_to_the_project(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "bell").symlink_to("../news room/newsbell")
+    (tmp_path / "bell").symlink_to(tmp_path / "bin" / "bell")
+    done = project.run(script=tmp_path / "bell", cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == str(project.folder / "var"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("python", "sentence"),
+    [
+        (None, "there is no python3"),
+        ("echo 9 whole", "python3 here is 3.9"),
+        ("echo 11 bare", "apt-get install python3-venv"),
+        ("exit 127", "there is no python3"),
+    ],
+)
+def test_a_missing_python_is_one_sentence(project: Project, python: str | None, sentence: str) -> None:
+    shutil.rmtree(project.programs)
+    project.programs.mkdir()
+    if python:
+        program(project.programs / "python3", f"#!/bin/sh\n{python}\n")
+    failed = project.run("up", PATH=str(project.programs))
+    assert failed.returncode == 1 and failed.stdout == ""
+    assert len(failed.stderr.splitlines()) == 1 and sentence in failed.stderr
+
+
+def with_tools(project: Project, failing: str = "") -> None:
+    for name in ("ruff", "mypy", "pytest"):
+        (project.folder / f"{name}.py").write_text(TOOL.format(name=name, failing=failing))
+
+
+def test_all_checks_run_in_order(project: Project) -> None:
+    with_tools(project)
+    done = project.run("test")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["ruff check", "ruff format --check", "mypy", "pytest"]
+
+
+def test_the_first_failure_ends_the_checks(project: Project) -> None:
+    with_tools(project, failing="mypy")
+    done = project.run("test")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "mypy"
+
+
+def test_arguments_are_for_pytest_alone(project: Project) -> None:
+    with_tools(project, failing="pytest")
+    done = project.run("test", "tests/test_x.py", "-k", "a or b")
+    assert (done.returncode, done.stdout) == (1, "pytest tests/test_x.py -k a or b\n")

@@ -1,0 +1,316 @@
+"""Fan-out on a real database, through the real pusher, to push services that answer as told."""
+
+import asyncio
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sqlalchemy import select, update
+
+from app.database import Sessions, transaction
+from app.domain import shards
+from app.domain.alerts import Alert, AlertState, Level, alert_by_id, an_alert
+from app.domain.shards import Shard
+from app.domain.subscriptions import hash_of
+from app.domain.topics import topics_named
+from app.release import release
+from app.vapid import Signer, load_key, make_key
+from tests.sink import Sink, a_sink
+from tests.test_poll import killed, number, until, worker
+from worker.fanout import Fanout
+from worker.plan import plan_alert
+from worker.push import Pusher
+
+POINT = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    with a_sink() as made:
+        yield made
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO topics (slug, name, description, synonyms)"
+            " VALUES ('ukraine', 'Ukraine', '', '{}'), ('russia', 'Russia', '', '{}')"
+        )
+        yield connection
+
+
+def a_reader(db: psycopg.Connection, endpoint: str, *slugs: str, p256dh: bytes = POINT) -> int:
+    lane = "/".join(endpoint.split("/")[:3])
+    row = db.execute(
+        """INSERT INTO subscriptions (endpoint, endpoint_hash, lane, p256dh, auth, key_hash, vapid_key_id, time_zone,
+             language, created_at, seen_at, ended_because)
+           VALUES (%s, %s, %s, %s, %s, %s, 'k', 'UTC', '', now(), now(), '') RETURNING id""",
+        (endpoint, hash_of(endpoint), lane, p256dh, secrets.token_bytes(16), secrets.token_bytes(32)),
+    ).fetchone()
+    assert row
+    db.execute(
+        "INSERT INTO follows (subscription_id, topic_id) SELECT %s, id FROM topics WHERE slug = ANY(%s)",
+        (row[0], list(slugs) or ["ukraine"]),
+    )
+    return int(row[0])
+
+
+def many_readers(db: psycopg.Connection, origin: str, count: int) -> None:
+    db.execute(
+        """INSERT INTO subscriptions (endpoint, endpoint_hash, lane, p256dh, auth, key_hash, vapid_key_id, time_zone,
+             language, created_at, seen_at, ended_because)
+           SELECT %s || '/' || n, sha256(n::text::bytea), %s, %s, decode(repeat('07', 16), 'hex'),
+             sha256(('k' || n)::bytea), 'k', 'UTC', '', now(), now(), '' FROM generate_series(1, %s) AS n""",
+        (origin, origin, POINT, count),
+    )
+    db.execute(
+        "INSERT INTO follows (subscription_id, topic_id) SELECT s.id, t.id FROM subscriptions s, topics t"
+        " WHERE t.slug = 'ukraine'"
+    )
+
+
+class Desk:
+    """Rings an alert and works its jobs off in this process, one pass at a time."""
+
+    def __init__(self, sessions: Sessions, pusher: Pusher, key_file: Path) -> None:
+        self.sessions = sessions
+        self.fanout = Fanout(sessions, pusher, Signer(load_key(key_file), "mailto:desk@news.example"), asyncio.Event())
+
+    async def ring(self, *slugs: str, ttl: timedelta = timedelta(hours=1)) -> UUID:
+        async with transaction(self.sessions) as session:
+            alert = an_alert(
+                title="A title",
+                url="https://news.example/1",
+                topics=await topics_named(session, slugs or ["ukraine"]),
+                level=Level.BREAKING,
+                ttl=ttl,
+                now=datetime.now(UTC),
+            )
+            session.add(alert)
+            await release(session, alert, datetime.now(UTC))
+        return alert.id
+
+    async def plan(self, alert_id: UUID) -> list[int]:
+        await plan_alert(self.sessions, alert_id)
+        async with transaction(self.sessions) as session:
+            return list(await shards.open_shards(session, alert_id))
+
+    async def send(self, alert_id: UUID) -> dict[str, int]:
+        for shard_id in await self.plan(alert_id):
+            await self.fanout.send_shard(shard_id)
+        return await self.counts(alert_id)
+
+    async def counts(self, alert_id: UUID) -> dict[str, int]:
+        async with transaction(self.sessions) as session:
+            counts = await shards.progress(session, alert_id)
+        return {label: count for label, count in counts.items() if count}
+
+    async def alert(self, alert_id: UUID) -> Alert:
+        async with transaction(self.sessions) as session:
+            return await alert_by_id(session, alert_id)
+
+
+@pytest.fixture
+async def desk(sessions: Sessions, tmp_path: Path) -> AsyncIterator[Desk]:
+    key_file = tmp_path / "vapid.pem"
+    make_key(key_file)
+    pusher = Pusher(allow_private_addresses=True, timeout=3)
+    pusher.start()
+    yield Desk(sessions, pusher, key_file)
+    pusher.close(5)
+
+
+async def test_every_recipient_has_an_outcome_and_only_the_gone_are_ended(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    answers = {"ok": "201 Created", "gone": "410 Gone", "lost": "404 Not Found", "ours": "403 Forbidden"}
+    answers |= {"also-ours": "401 Unauthorized", "big": "413 Payload Too Large", "busy": "503 Service Unavailable"}
+    for name in answers:
+        a_reader(db, f"{sink.url}/{name}")
+    sink.answer = lambda name, times: answers[name]
+    alert_id = await desk.ring()
+    assert await desk.send(alert_id) == {"accepted": 1, "gone": 2, "refused": 2, "failed": 1, "waiting": 1}
+    ended = db.execute("SELECT endpoint FROM subscriptions WHERE ended_at IS NOT NULL ORDER BY 1").fetchall()
+    assert ended == [(f"{sink.url}/gone",), (f"{sink.url}/lost",)]
+    alert = await desk.alert(alert_id)
+    assert (alert.recipients, alert.state) == (7, AlertState.SENDING)
+
+    answers["busy"] = "201 Created"
+    assert (await desk.send(alert_id))["accepted"] == 2
+    assert (await desk.alert(alert_id)).state is AlertState.FINISHED
+    assert sink.received == {name: 2 if name == "busy" else 1 for name in answers}
+
+
+async def test_a_follower_of_two_of_its_topics_gets_an_alert_once(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    a_reader(db, f"{sink.url}/both", "ukraine", "russia")
+    alert_id = await desk.ring("ukraine", "russia")
+    assert await desk.send(alert_id) == {"accepted": 1}
+    assert sink.received == {"both": 1}
+
+
+async def test_a_repeat_replaces_and_lives_no_longer_than_the_alert(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    a_reader(db, f"{sink.url}/late")
+    sink.answer = lambda name, times: "201 Created" if times > 1 else "429 Too Many Requests\r\nRetry-After: 7"
+    alert_id = await desk.ring(ttl=timedelta(seconds=600))
+    assert await desk.send(alert_id) == {"waiting": 1}
+    row = db.execute(
+        "SELECT extract(epoch FROM scheduled_at - now()) FROM procrastinate_jobs"
+        " WHERE task_name = 'send_shard' AND scheduled_at IS NOT NULL"
+    ).fetchone()
+    assert row and row[0] > 5  # what it asked for
+    await asyncio.sleep(1.1)
+    assert await desk.send(alert_id) == {"accepted": 1}
+    first, second = sink.headers["late"]
+    assert first["topic"] == second["topic"]
+    assert len(first["topic"]) == 32
+    assert 0 < int(second["ttl"]) < int(first["ttl"]) <= 600
+    assert first["urgency"] == "high"
+    assert first["content-encoding"] == "aes128gcm"
+
+
+async def test_what_comes_too_late_expires_unsent(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:
+    a_reader(db, f"{sink.url}/asleep")
+    alert_id = await desk.ring()
+    db.execute("UPDATE alerts SET released_at = released_at - interval '2 hours'")
+    assert await desk.send(alert_id) == {"expired": 1}
+    assert not sink.received
+    assert (await desk.alert(alert_id)).state is AlertState.FINISHED
+
+
+async def test_who_stopped_since_the_plan_gets_nothing(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:
+    a_reader(db, f"{sink.url}/stays")
+    leaves = a_reader(db, f"{sink.url}/leaves")
+    alert_id = await desk.ring()
+    await desk.plan(alert_id)
+    db.execute("DELETE FROM subscriptions WHERE id = %s", (leaves,))
+    assert await desk.send(alert_id) == {"accepted": 1, "gone": 1}
+    assert sink.received == {"stays": 1}
+
+
+async def test_one_wrong_key_costs_nobody_else_anything(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:
+    for n in range(3):
+        a_reader(db, f"{sink.url}/good{n}")
+    a_reader(db, f"{sink.url}/bad", p256dh=b"\x04" + bytes(64))
+    assert await desk.send(await desk.ring()) == {"accepted": 3, "failed": 1}
+
+
+async def test_an_endpoint_that_was_renewed_meanwhile_is_not_ended_by_the_old_ones_answer(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    reader = a_reader(db, f"{sink.url}/old")
+
+    def renewed(name: str, times: int) -> str:
+        new = f"{sink.url}/new"
+        db.execute("UPDATE subscriptions SET endpoint = %s, endpoint_hash = %s", (new, hash_of(new)))
+        return "410 Gone"
+
+    sink.answer = renewed
+    assert await desk.send(await desk.ring()) == {"gone": 1}
+    assert db.execute("SELECT id FROM subscriptions WHERE ended_at IS NULL").fetchall() == [(reader,)]
+
+
+async def test_a_recalled_alert_stops_in_the_middle(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:
+    many_readers(db, sink.url, 900)
+    sink.delay = 0.3
+    alert_id = await desk.ring()
+    shard_ids = await desk.plan(alert_id)
+    sending = asyncio.create_task(desk.fanout.send_shard(shard_ids[0]))
+    await asyncio.to_thread(until, lambda: sink.accepted)
+    async with transaction(desk.sessions) as session:
+        await session.execute(update(Alert).values(state=AlertState.RECALLED))
+    await sending
+    counts = await desk.counts(alert_id)
+    assert counts["recalled"] > 0
+    assert counts["accepted"] == sink.accepted.total()
+    assert counts["accepted"] + counts["recalled"] == 900
+
+
+async def test_a_worker_that_was_thought_dead_can_no_longer_write(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    a_reader(db, f"{sink.url}/slow")
+    sink.delay = 0.5
+    alert_id = await desk.ring()
+    [shard_id] = await desk.plan(alert_id)
+    old = asyncio.create_task(desk.fanout.send_shard(shard_id))
+    await asyncio.to_thread(until, lambda: sink.received)
+    async with transaction(desk.sessions) as session:
+        await shards.take(session, shard_id)
+    await old
+    assert await desk.counts(alert_id) == {"waiting": 1}
+
+
+async def test_a_topic_that_a_story_gains_later_rings_only_for_who_was_not_reached(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    a_reader(db, f"{sink.url}/ukraine", "ukraine")
+    a_reader(db, f"{sink.url}/both", "ukraine", "russia")
+    a_reader(db, f"{sink.url}/russia", "russia")
+    alert_id = await desk.ring("ukraine")
+    assert await desk.send(alert_id) == {"accepted": 2}
+    db.execute("INSERT INTO alert_topics SELECT %s, id FROM topics WHERE slug = 'russia'", (alert_id,))
+    assert await desk.send(alert_id) == {"accepted": 3}
+    assert sink.received == {"ukraine": 1, "both": 1, "russia": 1}
+    alert = await desk.alert(alert_id)
+    assert (alert.recipients, alert.state) == (3, AlertState.FINISHED)
+
+
+async def test_a_killed_worker_loses_nobody_and_repeats_little(
+    desk: Desk, db: psycopg.Connection, sink: Sink, database_url: str, tmp_path: Path
+) -> None:
+    many_readers(db, sink.url, 4000)
+    sink.delay = 0.05
+    alert_id = await desk.ring()
+    with killed(database_url, tmp_path) as first:
+        await asyncio.to_thread(until, lambda: sink.accepted.total() > 1500)
+        before = sink.accepted.total()
+        first.kill()
+        first.wait()
+    with worker(database_url, tmp_path):
+        await asyncio.to_thread(until, lambda: number(db, "SELECT count(*) FROM alerts WHERE state = 'finished'") == 1)
+    assert await desk.counts(alert_id) == {"accepted": 4000}
+    assert len(sink.accepted) == 4000
+    assert sink.accepted.total() - 4000 <= before  # each at most twice, and not the whole alert again
+    assert max(sink.accepted.values()) <= 2
+
+
+async def test_a_stopped_worker_hands_the_rest_back_and_nobody_gets_it_twice(
+    desk: Desk, db: psycopg.Connection, sink: Sink, database_url: str, tmp_path: Path
+) -> None:
+    many_readers(db, sink.url, 3000)
+    sink.delay = 0.1
+    alert_id = await desk.ring()
+    with killed(database_url, tmp_path) as first:
+        await asyncio.to_thread(until, lambda: sink.accepted.total() > 500)
+        os.kill(first.pid, signal.SIGTERM)
+        assert first.wait(6) == 0
+    assert sink.accepted.total() < 3000
+    counts = await desk.counts(alert_id)
+    assert counts["accepted"] == sink.accepted.total()
+    with worker(database_url, tmp_path):
+        await asyncio.to_thread(until, lambda: number(db, "SELECT count(*) FROM alerts WHERE state = 'finished'") == 1)
+    assert set(sink.accepted.values()) == {1}
+    assert len(sink.accepted) == 3000
+
+
+async def test_the_books_balance_whatever_a_program_does(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:
+    a_reader(db, f"{sink.url}/one")
+    await desk.plan(await desk.ring())
+    with pytest.raises(psycopg.errors.CheckViolation):
+        db.execute("UPDATE shards SET accepted = accepted + 1")
+    async with transaction(desk.sessions) as session:
+        shard = (await session.scalars(select(Shard))).one()
+    assert shard.outcomes == b"\0"

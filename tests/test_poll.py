@@ -1,0 +1,221 @@
+"""Polling through the real worker process: real documents, the baseline, conditional requests, crashes."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+import psycopg
+import pytest
+
+from app.vapid import make_key
+
+PROJECT = Path(__file__).parent.parent
+# One item stands twice in each of these, under the same address: one story.
+TWICE = {"bbc-news-2026-04.xml": 1, "suspilne-ua-2023.xml": 1}
+
+
+class Newsstand:
+    """A publisher on loopback: documents by path, as they are now."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, bytes] = {}
+        self.requests: list[tuple[str, int]] = []
+        self.on_request: Callable[[], None] = lambda: None
+        stand = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = stand.documents.get(unquote(self.path).lstrip("/"))
+                etag = f'"{hash(body)}"'
+                status = 404 if body is None else 304 if self.headers["If-None-Match"] == etag else 200
+                stand.requests.append((self.path, status))
+                stand.on_request()
+                self.send_response(status)
+                self.send_header("ETag", etag)
+                self.send_header("Content-Length", str(len(body or b"") if status == 200 else 0))
+                self.end_headers()
+                if status == 200 and body:
+                    self.wfile.write(body)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def newsstand() -> Iterator[Newsstand]:
+    stand = Newsstand()
+    yield stand
+    stand.server.shutdown()
+    stand.server.server_close()
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO topics (slug, name, description, synonyms) VALUES ('ukraine', 'Ukraine', '', '{}'),"
+            " ('russia', 'Russia', '', '{}'), ('world-news', 'World News', '', '{}')"
+        )
+        yield connection
+
+
+@contextmanager
+def worker(database_url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process that ends in peace."""
+    with killed(database_url, folder) as process:
+        yield process
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+@contextmanager
+def killed(database_url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process that nobody says good-bye to."""
+    key = folder / "vapid.pem"
+    if not key.exists():
+        make_key(key)
+    environment = os.environ | {
+        "NEWSBELL_DATABASE_URL": database_url,
+        "NEWSBELL_DATA_DIR": str(folder),
+        "NEWSBELL_ALLOW_PRIVATE_ADDRESSES": "1",
+        "NEWSBELL_POLL_FLOOR": "0.2",
+    }
+    process = subprocess.Popen([sys.executable, "-m", "worker"], cwd=PROJECT, env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def follow(db: psycopg.Connection, url: str, *slugs: str, policy: str = "auto") -> int:
+    row = db.execute(
+        "INSERT INTO feeds (url, title, policy, misses, trouble, created_at) VALUES (%s, '', %s, 0, '', now())"
+        " RETURNING id",
+        (url, policy),
+    ).fetchone()
+    assert row
+    db.execute("INSERT INTO feed_topics SELECT %s, id FROM topics WHERE slug = ANY(%s)", (row[0], list(slugs)))
+    return int(row[0])
+
+
+def until(condition: Callable[[], object], limit: float = 60) -> None:
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.05)
+
+
+def number(db: psycopg.Connection, query: str, *arguments: object) -> int:
+    row = db.execute(query, arguments).fetchone()
+    assert row
+    return int(row[0])
+
+
+def rss(*titles: str, tag: str = "Ukraine") -> bytes:
+    items = "".join(
+        f"<item><title>{t}</title><link>https://news.example/{t.replace(' ', '-')}</link><guid>{t}</guid>"
+        f"<category>{tag}</category></item>"
+        for t in titles
+    )
+    return f"<rss version='2.0'><channel><title>The Stand</title>{items}</channel></rss>".encode()
+
+
+def test_every_item_of_real_publishers_documents_becomes_a_story_with_a_readable_title(
+    real_feeds: Path, newsstand: Newsstand, db: psycopg.Connection, database_url: str, tmp_path: Path
+) -> None:
+    documents = {file.name: file.read_bytes() for file in real_feeds.iterdir() if file.suffix != ".md"}
+    assert len(documents) >= 20
+    newsstand.documents = documents
+    feeds = {name: follow(db, f"{newsstand.url}/{name}", "world-news") for name in documents}
+    with worker(database_url, tmp_path):
+        until(lambda: not number(db, "SELECT count(*) FROM feeds WHERE polled_at IS NULL"))
+    assert db.execute("SELECT url, trouble FROM feeds WHERE trouble <> ''").fetchall() == []
+    found = {
+        name: number(db, "SELECT count(*) FROM story_feeds WHERE feed_id = %s", feed) for name, feed in feeds.items()
+    }
+    items = {name: len(re.findall(rb"<(?:item|entry)[\s>]", body)) for name, body in documents.items()}
+    assert found == {name: count - TWICE.get(name, 0) for name, count in items.items()}
+    for (title,) in db.execute("SELECT title FROM stories").fetchall():
+        assert title.strip()
+        assert not re.search(r"\N{REPLACEMENT CHARACTER}|&(?:amp|lt|quot|#\d+);|</?(?:p|b|i|a|br)\b|Ð|Ñ", title), title
+    assert number(db, "SELECT count(*) FROM alerts") == 0  # a first poll only remembers
+
+
+def test_a_backlog_is_remembered_and_only_what_comes_after_it_rings(
+    newsstand: Newsstand, db: psycopg.Connection, database_url: str, tmp_path: Path
+) -> None:
+    newsstand.documents["a.xml"] = rss("old news", "older news")
+    follow(db, f"{newsstand.url}/a.xml", "ukraine")
+    with worker(database_url, tmp_path):
+        until(lambda: number(db, "SELECT count(*) FROM stories") == 2)
+        newsstand.documents["a.xml"] = rss("new news", "old news", "older news")
+        until(lambda: number(db, "SELECT count(*) FROM alerts WHERE state = 'finished'") == 1)
+        until(lambda: ("/a.xml", 304) in newsstand.requests)
+    assert db.execute("SELECT title, state FROM alerts").fetchall() == [("new news", "finished")]
+
+
+def test_a_draft_feed_waits_for_a_person_and_a_stored_one_stays_silent(
+    newsstand: Newsstand, db: psycopg.Connection, database_url: str, tmp_path: Path
+) -> None:
+    newsstand.documents |= {"draft.xml": rss("d one"), "store.xml": rss("s one")}
+    follow(db, f"{newsstand.url}/draft.xml", "ukraine", policy="draft")
+    follow(db, f"{newsstand.url}/store.xml", "ukraine", policy="store")
+    with worker(database_url, tmp_path):
+        until(lambda: number(db, "SELECT count(*) FROM stories") == 2)
+        newsstand.documents |= {"draft.xml": rss("d two", "d one"), "store.xml": rss("s two", "s one")}
+        until(lambda: number(db, "SELECT count(*) FROM stories") == 4)
+    assert db.execute("SELECT title, state FROM alerts").fetchall() == [("d two", "draft")]
+
+
+def test_one_story_in_two_feeds_is_one_story_with_both_topics_and_one_alert(
+    newsstand: Newsstand, db: psycopg.Connection, database_url: str, tmp_path: Path
+) -> None:
+    newsstand.documents |= {"r.xml": rss("x", tag=""), "u.xml": rss("x", tag="")}
+    follow(db, f"{newsstand.url}/r.xml", "russia")
+    follow(db, f"{newsstand.url}/u.xml", "ukraine")
+    with worker(database_url, tmp_path):
+        until(lambda: number(db, "SELECT count(*) FROM feeds WHERE baseline_at IS NOT NULL") == 2)
+        newsstand.documents |= {"r.xml": rss("both", "x", tag=""), "u.xml": rss("both", "x", tag="")}
+        until(lambda: number(db, "SELECT count(*) FROM alert_topics") == 2)
+    assert number(db, "SELECT count(*) FROM alerts") == 1
+    assert number(db, "SELECT count(*) FROM stories WHERE title = 'both'") == 1
+
+
+def test_workers_killed_at_the_worst_moments_lose_no_story_and_ring_each_once(
+    newsstand: Newsstand, db: psycopg.Connection, database_url: str, tmp_path: Path
+) -> None:
+    newsstand.documents["k.xml"] = rss("start")
+    follow(db, f"{newsstand.url}/k.xml", "ukraine")
+    with worker(database_url, tmp_path):
+        until(lambda: number(db, "SELECT count(*) FROM feeds WHERE baseline_at IS NOT NULL") == 1)
+
+    # While the document is being fetched: nothing is committed yet.
+    newsstand.documents["k.xml"] = rss("one", "start")
+    with killed(database_url, tmp_path) as process:
+        newsstand.on_request = process.kill
+        process.wait(60)
+    newsstand.on_request = lambda: None
+    assert number(db, "SELECT count(*) FROM stories") == 1
+
+    # Just after the commit: the job is done and nobody could say so.
+    with killed(database_url, tmp_path) as process:
+        until(lambda: number(db, "SELECT count(*) FROM stories") == 2)
+        process.kill()
+    newsstand.documents["k.xml"] = rss("two", "one", "start")
+    with worker(database_url, tmp_path):
+        until(lambda: number(db, "SELECT count(*) FROM alerts WHERE state = 'finished'") == 2)
+    assert db.execute("SELECT title FROM alerts ORDER BY title").fetchall() == [("one",), ("two",)]
+    assert number(db, "SELECT count(*) FROM stories") == 3

@@ -1,0 +1,347 @@
+"""What Newsbell is for, as a reader lives it: a real Firefox, a real push service, the product as it is started."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from app.database import connect, sessions_of, transaction
+from app.domain.feeds import Policy
+from app.sources import add_feed, add_topic
+from tests.browser import Firefox, Newsbell, database, running, until
+from tests.publisher import Item, Publisher, publishing
+from tests.push_service import DELIVERED, PushService
+
+TOPICS = {"russia": "Russia", "ukraine": "Ukraine", "world-news": "World News"}
+FEEDS = {"russia.xml": "russia", "ukraine.xml": "ukraine", "world.xml": "world-news"}
+
+
+@pytest.fixture(scope="module")
+def publisher() -> Iterator[Publisher]:
+    """A publisher with a feed for each topic; one story is in each before anybody looks."""
+    with publishing() as publisher:
+        for path in FEEDS:
+            publisher.publish(f"An old story of {path}", path=path)
+        yield publisher
+
+
+@pytest.fixture(scope="module")
+async def newsroom(server: str, migrated: str, publisher: Publisher) -> Iterator[str]:
+    """The address of a database with the topics and feeds of a newsroom."""
+    with database(server, migrated, "journey") as url:
+        engine = connect(url, pool_size=1)
+        async with transaction(sessions_of(engine)) as session:
+            for slug, name in TOPICS.items():
+                await add_topic(session, slug, name)
+            for path, topic in FEEDS.items():
+                await add_feed(session, publisher.feed_url(path), [topic], Policy.AUTO, datetime.now(UTC))
+        await engine.dispose()
+        yield url
+
+
+@pytest.fixture(scope="module")
+def product(
+    newsroom: str, push_service_process: PushService, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Newsbell]:
+    """The product after its first polls. It goes on through all tests here; readers and stories come and go."""
+    with running(newsroom, tmp_path_factory.mktemp("journey"), push_service_process) as newsbell:
+        until(lambda: first_polls_are_done(newsbell), "the first polls")
+        yield newsbell
+
+
+@pytest.fixture
+def newsbell(product: Newsbell, publisher: Publisher, firefox: Firefox) -> Iterator[Newsbell]:
+    """The product without any reader."""
+    firefox.site = product.url
+    yield product
+    until(lambda: is_read(publisher, product), "a look at every story")
+    product.forget_readers()
+
+
+def first_polls_are_done(newsbell: Newsbell) -> bool:
+    return newsbell.rows("SELECT count(*) FROM feeds WHERE baseline_at IS NULL") == [(0,)]
+
+
+def is_read(publisher: Publisher, newsbell: Newsbell) -> bool:
+    known = {url for (url,) in newsbell.rows("SELECT url FROM stories")}
+    followed = {url for (url,) in newsbell.rows("SELECT url FROM feeds")}
+    return all(
+        item.url in known
+        for path, items in publisher.feeds.items()
+        if publisher.feed_url(path) in followed
+        for item in items
+    )
+
+
+def subscribe(firefox: Firefox, *topics: str) -> None:
+    firefox.open("/")
+    firefox.until_state("ask")
+    for topic in topics:
+        firefox.tick(topic)
+    firefox.click("ok")
+    firefox.allow()
+    firefox.until_state("subscribed")
+
+
+def until_told_to_nobody(newsbell: Newsbell, story: Item) -> None:
+    assert until(lambda: {newsbell.recipients(story.url)} - {None}, f"the end of “{story.title}”") == {0}
+
+
+def answer_to(endpoint: str) -> int:
+    """What the push service says to a message for this endpoint."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(endpoint, b"", {"TTL": "60"})) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_a_reader_allows_is_told_reads_chooses_and_leaves(
+    firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
+) -> None:
+    firefox.open("/")
+    firefox.until_state("ask")
+    assert "Click 'OK' then 'Allow' to enable notifications" in firefox.text("#prompt")
+    firefox.tick("ukraine")
+    firefox.tick("russia")
+    firefox.click("ok")
+    firefox.until_state("asking")
+    firefox.allow()
+    firefox.until_state("subscribed")
+    firefox.until_text("You follow Russia and Ukraine.", "#prompt")
+    endpoint = firefox.endpoint()
+    assert newsbell.subscriptions() == [(endpoint, True, ["russia", "ukraine"])]
+
+    # A story tagged Ukraine rings, and a click opens it.
+    story = publisher.publish("Lviv votes on a new library", tags=["Ukraine"], path="world.xml")
+    firefox.until_notified(story.title)
+    assert firefox.notifications() == [(story.title, story.summary)]
+    firefox.click_notification(story.title)
+    until(lambda: story.url in firefox.tabs(), "the story in a tab")
+    assert newsbell.recipients(story.url) == 1
+
+    # Without Ukraine, the next one is silent; Russia still rings.
+    firefox.open("/preferences")
+    firefox.until_state("ready")
+    assert firefox.ticked() == ["russia", "ukraine"]
+    firefox.tick("ukraine")
+    firefox.until_text("Saved.", "#said")
+    until_told_to_nobody(newsbell, publisher.publish("Odesa counts its storks", tags=["Ukraine"], path="world.xml"))
+    other = publisher.publish("Omsk opens a bridge for cyclists", tags=["Russia"], path="world.xml")
+    firefox.until_notified(other.title)
+    assert len(push_service.posts) == len(push_service.delivered()) == 2
+
+    # The end, which is asked about first.
+    firefox.click("stop")
+    until(lambda: firefox.shows("#stop-dialog"), "the question whether to stop")
+    assert newsbell.subscriptions()
+    firefox.click("stop-yes")
+    firefox.until_state("none")
+    assert newsbell.subscriptions() == []
+    assert firefox.endpoint() == ""
+    until(lambda: answer_to(endpoint) == 410, "the end of the endpoint")
+
+
+def test_the_question_whether_to_stop_may_be_answered_with_no(firefox: Firefox, newsbell: Newsbell) -> None:
+    subscribe(firefox, "ukraine")
+    firefox.open("/preferences")
+    firefox.until_state("ready")
+    firefox.click("stop")
+    firefox.click("stop-no")
+    until(lambda: not firefox.shows("#stop-dialog"), "the end of the question")
+    assert newsbell.subscriptions() == [(firefox.endpoint(), True, ["ukraine"])]
+
+
+def test_a_story_of_two_topics_and_two_feeds_rings_once(
+    firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
+) -> None:
+    subscribe(firefox, "russia", "ukraine")
+    story = publisher.publish("A comet over Kazan and Poltava", tags=["Russia", "Ukraine"], path="russia.xml")
+    publisher.publish(story.title, tags=["Ukraine", "Russia"], path="ukraine.xml", url=story.url)
+    later = publisher.publish("Perm plants lime trees", path="russia.xml")
+    also = publisher.publish("Uzhhorod finds a lost map", path="ukraine.xml")
+    firefox.until_notified(story.title, later.title, also.title)
+    assert newsbell.recipients(story.url) == 1
+    assert len(push_service.posts) == 3
+
+
+def test_blocking_stores_nothing_and_says_how_to_undo_it(
+    firefox: Firefox, newsbell: Newsbell, push_service: PushService
+) -> None:
+    firefox.open("/")
+    firefox.until_state("ask")
+    firefox.tick("ukraine")
+    firefox.click("ok")
+    firefox.block()
+    firefox.until_state("denied")
+    assert "To undo it in Firefox" in firefox.text("#prompt")
+    assert newsbell.subscriptions() == []
+    assert firefox.endpoint() == ""
+
+
+def test_ok_without_a_topic_asks_for_one_first(firefox: Firefox, newsbell: Newsbell) -> None:
+    firefox.open("/")
+    firefox.until_state("ask")
+    firefox.click("ok")
+    firefox.until_text("Choose at least one topic first.", "#prompt")
+    assert firefox.permission() == "default"
+    assert not firefox.asks()
+
+
+def test_not_now_asks_nothing_and_leaves_one_quiet_line(firefox: Firefox, newsbell: Newsbell) -> None:
+    firefox.open("/")
+    firefox.until_state("ask")
+    firefox.click("not-now")
+    for _ in range(2):
+        firefox.until_state("not-now")
+        assert firefox.text("#prompt").split("\n") == ["No notifications for now.", "", "Get notified of new stories"]
+        assert firefox.permission() == "default"
+        assert not firefox.asks()
+        firefox.reload()
+    assert newsbell.subscriptions() == []
+    firefox.click("bring-back")
+    firefox.until_state("ask")
+
+
+def test_a_reader_whom_the_push_service_forgot_is_told_under_a_new_endpoint(
+    firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
+) -> None:
+    subscribe(firefox, "russia", "ukraine")
+    (before,) = newsbell.subscriptions()
+    push_service.forget_browsers()
+    firefox.go_offline()
+    firefox.go_online()
+    until(lambda: newsbell.subscriptions()[0].endpoint != before.endpoint, "a renewal")
+    assert newsbell.subscriptions() == [(firefox.endpoint(), True, ["russia", "ukraine"])]
+    story = publisher.publish("Tomsk reopens its oldest tram line", path="russia.xml")
+    firefox.until_notified(story.title)
+    assert [push_service.endpoint_of(post) for post in push_service.posts] == [firefox.endpoint()]
+
+
+def test_a_visit_heals_a_browser_that_lost_its_key(firefox: Firefox, newsbell: Newsbell) -> None:
+    subscribe(firefox, "ukraine", "world-news")
+    before = newsbell.subscriptions()
+    firefox.lose_stored_key()
+    firefox.open("/preferences")
+    firefox.until_state("ready")
+    assert firefox.ticked() == ["ukraine", "world-news"]
+    firefox.tick("russia")
+    firefox.until_text("Saved.", "#said")
+    assert newsbell.subscriptions() == [before[0]._replace(topics=["russia", "ukraine", "world-news"])]
+
+
+def test_what_is_there_at_the_first_poll_never_rings(
+    firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
+) -> None:
+    subscribe(firefox, "ukraine")
+    for number in range(3):
+        publisher.publish(f"An older story, number {number}", path="second.xml")
+    newsbell.command("feed", "add", publisher.feed_url("second.xml"), "--topic", "ukraine")
+    until(lambda: first_polls_are_done(newsbell), "the first poll of the new feed")
+    fresh = publisher.publish("Kharkiv names a comet hunter", path="second.xml")
+    firefox.until_notified(fresh.title)
+    assert len(push_service.posts) == 1
+
+
+def test_a_pause_is_silent_until_the_reader_resumes(
+    firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
+) -> None:
+    subscribe(firefox, "ukraine")
+    firefox.open("/preferences")
+    firefox.until_state("ready")
+    firefox.driver.click("[data-pause=hour]")
+    until(lambda: firefox.shows("#resume"), "the way out of the pause")
+    assert firefox.text("#paused-until").startswith("Paused until ")
+    until_told_to_nobody(newsbell, publisher.publish("Lviv reopens its oldest tram line"))
+
+    firefox.click("resume")
+    until(lambda: not firefox.shows("#resume"), "the end of the pause")
+    story = publisher.publish("Poltava plants ten thousand lime trees")
+    firefox.until_notified(story.title)
+    assert len(push_service.posts) == 1
+
+
+def test_an_alert_from_the_command_line_rings_at_once(
+    firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
+) -> None:
+    subscribe(firefox, "world-news")
+    page = publisher.publish("Lisbon holds its breath", path="notes.xml")
+    told = newsbell.command(
+        *("alert", "send", "--title", "The comet has landed", "--body", "In a field, and gently."),
+        *("--url", page.url, "--topic", "world-news", "--json"),
+    )
+    outcome = json.loads(told.stdout)
+    assert (outcome["state"], outcome["recipients"], outcome["accepted"]) == ("finished", 1, 1)
+    firefox.until_notified("The comet has landed")
+    assert firefox.notifications() == [("The comet has landed", "In a field, and gently.")]
+    ((released,),) = newsbell.rows("SELECT released_at FROM alerts WHERE id = %s", outcome["id"])
+    (post,) = push_service.posts
+    assert post.at - released.timestamp() < 2
+    assert post.headers["urgency"] == "high"
+    firefox.click_notification("The comet has landed")
+    until(lambda: page.url in firefox.tabs(), "the page in a tab")
+
+
+def test_the_command_says_in_words_what_came_of_an_alert(firefox: Firefox, newsbell: Newsbell) -> None:
+    subscribe(firefox, "russia")
+    alert = ("alert", "send", "--title", "A quiet day", "--url", "https://courier.example/quiet", "--topic")
+    assert "1 recipients in" in (said := newsbell.command(*alert, "russia").stdout) and "1 accepted" in said
+    assert newsbell.command(*alert, "ukraine").stdout == "Nobody follows these topics yet, so nobody got it.\n"
+    firefox.until_notified("A quiet day")
+
+
+def test_a_browser_that_was_offline_is_told_when_it_is_back(
+    firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
+) -> None:
+    subscribe(firefox, "ukraine")
+    firefox.go_offline()
+    story = publisher.publish("Uzhhorod opens a bridge for cyclists")
+    until(lambda: newsbell.recipients(story.url) == 1, "the push service to have it")
+    assert firefox.notifications() == []
+    firefox.go_online()
+    firefox.until_notified(story.title)
+    assert [ack.code for ack in push_service.acks] == [DELIVERED]
+
+
+def test_a_reader_hears_it_when_the_push_service_was_busy_at_first(
+    firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
+) -> None:
+    subscribe(firefox, "ukraine")
+    push_service.answer(503, times=2)
+    story = publisher.publish("Odesa votes on a new library")
+    firefox.until_notified(story.title)
+    assert [post.status for post in push_service.posts] == [503, 503, 201]
+    assert len({post.headers["topic"] for post in push_service.posts}) == 1
+
+
+def test_an_endpoint_that_is_gone_is_not_told_again_until_a_visit_revives_it(
+    firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
+) -> None:
+    subscribe(firefox, "ukraine")
+    push_service.answer(410, times=1)
+    publisher.publish("Kharkiv counts its storks")
+    until(lambda: not newsbell.subscriptions()[0].lives, "the end of the subscription")
+    until_told_to_nobody(newsbell, publisher.publish("Kharkiv counts them again"))
+    assert [post.status for post in push_service.posts] == [410]
+
+    firefox.open("/")
+    firefox.until_state("subscribed")
+    assert newsbell.subscriptions() == [(firefox.endpoint(), True, ["ukraine"])]
+    story = publisher.publish("Kharkiv is done with counting")
+    firefox.until_notified(story.title)
+
+
+def test_a_reader_who_takes_the_permission_back_is_let_go(
+    firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
+) -> None:
+    subscribe(firefox, "ukraine")
+    firefox.take_permission_back()
+    firefox.until_state("denied")
+    until(lambda: not push_service.living, "the end of the endpoint")
+    publisher.publish("Lviv finds a lost map in an attic")
+    until(lambda: not newsbell.subscriptions()[0].lives, "the end of the subscription")
+    assert [post.status for post in push_service.posts] == [410]

@@ -1,0 +1,148 @@
+"""Wiring of one worker process: builds the parts, says which function does which job, drains on SIGTERM."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from procrastinate import App, BaseRetryStrategy, RetryDecision
+from procrastinate.jobs import Job
+
+from app import database, queue
+from app.logs import speak
+from app.settings import Settings
+from app.supervisor import hold_lifeline
+from app.vapid import Signer, load_key
+from worker import tidy
+from worker.fanout import Fanout
+from worker.fetch import Publishers
+from worker.parse import Parser
+from worker.plan import plan_alert
+from worker.poll import Poller
+from worker.push import Pusher
+
+log = logging.getLogger("newsbell.worker")
+
+# Jobs that one process works at, by queue: a publisher that hangs takes no place from a shard, nor the other way.
+AT_ONCE = {queue.FEEDS: 8, queue.ALERTS: 12, queue.TIME: 2}
+DRAIN = 3.0  # seconds that a stop waits for what is in flight
+
+
+class Patient(BaseRetryStrategy):
+    """A job that failed (the database was away, say) is tried again: after 1, 2, 4 … 60 seconds, and never dropped.
+
+    What must not go on for ever ends by its own rule: a shard at its alert's expiry.
+    """
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
+        wait = timedelta(seconds=min(2 ** min(job.attempts, 6), 60))
+        return RetryDecision(retry_at=datetime.now(UTC) + wait)
+
+
+async def run(settings: Settings, database_url: str) -> None:
+    async with AsyncExitStack() as parts:
+        jobs = queue.connect(database_url)
+        await parts.enter_async_context(jobs.open_async())
+        engine = database.connect(database_url)
+        parts.push_async_callback(engine.dispose)
+        sessions = database.sessions_of(engine)
+        signer = Signer(load_key(settings.vapid_key_file), settings.vapid_contact)
+        publishers = Publishers(
+            allow_private_addresses=settings.allow_private_addresses, contact=settings.vapid_contact
+        )
+        parts.push_async_callback(publishers.aclose)
+        parser = Parser()
+        parts.push_async_callback(parser.aclose)
+        pusher = Pusher(ca_file=settings.push_ca_file, allow_private_addresses=settings.allow_private_addresses)
+        pusher.start()
+        parts.callback(pusher.close, DRAIN)
+        draining = asyncio.Event()
+        fanout = Fanout(sessions, pusher, signer, draining)
+        poller = Poller(sessions, publishers, parser, every=settings.poll_every)
+        assign(jobs, sessions, fanout, poller)
+        await work(jobs, draining)
+
+
+def assign(jobs: App, sessions: database.Sessions, fanout: Fanout, poller: Poller) -> None:
+    """The only place that says which function does which job."""
+
+    async def plan(alert_id: str) -> None:
+        await plan_alert(sessions, UUID(alert_id))
+
+    for name, function in (
+        (queue.PLAN_ALERT, plan),
+        (queue.SEND_SHARD, fanout.send_shard),
+        (queue.POLL_FEED, poller.poll_feed),
+    ):
+        jobs.task(name=name, queue=queue.QUEUE_OF[name], retry=Patient())(function)
+
+    # A sixth field, at the end, is seconds.
+    for name, cron, chore in (
+        ("take_over", "* * * * * */3", lambda: tidy.take_over(jobs)),
+        ("mend", "* * * * * */10", lambda: tidy.mend(sessions)),
+        ("forget", "17 4 * * *", lambda: tidy.forget(sessions, jobs)),
+    ):
+        task = jobs.task(name=name, queue=queue.TIME, queueing_lock=name)(periodically(chore))
+        jobs.periodic(cron=cron)(task)
+
+
+def periodically(chore: Callable[[], Awaitable[None]]) -> Callable[[int], Awaitable[None]]:
+    async def task(timestamp: int) -> None:
+        await chore()
+
+    return task
+
+
+async def work(jobs: App, draining: asyncio.Event) -> None:
+    """Run until SIGTERM or SIGINT; then finish what is in flight, hand the rest back and return."""
+    workers = [asyncio.create_task(one_queue(jobs, name, places)) for name, places in AT_ONCE.items()]
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        draining.set()
+        for worker in workers:
+            worker.cancel()  # Procrastinate's way to stop one: it takes no new job and waits for the running ones
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    log.info("worker %d is ready", os.getpid())
+    try:
+        ended, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+        if not draining.is_set():  # a queue lost its database: the whole process starts anew
+            stop()
+            for worker in ended:
+                worker.result()
+            raise RuntimeError("A worker ended by itself.")
+    finally:
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def one_queue(jobs: App, name: str, places: int) -> None:
+    options: dict[str, Any] = {
+        "queues": [name],
+        "concurrency": places,
+        "install_signal_handlers": False,
+        # LISTEN/NOTIFY wakes us at once; this is for scheduled jobs and for a notice that got lost.
+        "fetch_job_polling_interval": 0.5,
+        "update_heartbeat_interval": tidy.HEARTBEAT,
+        "stalled_worker_timeout": tidy.PRESUMED_DEAD,
+        "shutdown_graceful_timeout": DRAIN,
+        "delete_jobs": "successful",
+    }
+    await jobs.run_worker_async(**options)
+
+
+def main() -> None:
+    hold_lifeline()
+    speak()
+    settings = Settings()
+    asyncio.run(run(settings, settings.database_url))
+
+
+if __name__ == "__main__":
+    main()

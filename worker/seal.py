@@ -1,0 +1,54 @@
+"""Seal: a message becomes one encrypted record that only the reader's browser can open (RFC 8291, RFC 8188)."""
+
+import os
+from hmac import digest
+
+from cryptography.hazmat.primitives.asymmetric.ec import ECDH, SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey as PublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as new_key
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+# A push service must carry 4096 bytes (RFC 8030 section 7.2); aes128gcm spends 86 on the header and 17 on the
+# delimiter and the tag (RFC 8188), which leaves this for the text.
+MAX_CLEAR = 3993
+# Sizes a clear text is padded to, so that its length says little about it (RFC 8291 section 8).
+STEPS = (512, 1024, 2048, 2800, MAX_CLEAR)
+# Must be more than text, delimiter, padding and tag together, and there is only one record (RFC 8291 section 4).
+RECORD_SIZE = (4096).to_bytes(4, "big")
+# The delimiter of the last record (RFC 8188 section 2); what follows it is padding.
+LAST = b"\x02"
+
+_CURVE, _ECDH = SECP256R1(), ECDH()
+_POINT = (Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+def seal(p256dh: bytes, auth: bytes, clear: bytes) -> bytes:
+    """The body of the request. A fresh key pair and salt for every message, as RFC 8291 section 3.1 asks.
+
+    Raises ValueError for keys that no browser can have made, and for a text that is too long.
+    """
+    return record(p256dh, auth, padded(clear), key=new_key(_CURVE), salt=os.urandom(16))
+
+
+def padded(clear: bytes) -> bytes:
+    """The text, the delimiter and zeros up to the next step: what is encrypted."""
+    for step in STEPS:
+        if len(clear) <= step:
+            return (clear + LAST).ljust(step + 1, b"\0")
+    raise ValueError(f"A message may have {MAX_CLEAR} bytes, not {len(clear)}.")
+
+
+def record(p256dh: bytes, auth: bytes, block: bytes, *, key: EllipticCurvePrivateKey, salt: bytes) -> bytes:
+    """The whole of RFC 8291, without chance: `block` is text, delimiter and padding."""
+    if len(p256dh) != 65 or len(auth) != 16:
+        raise ValueError("A browser's key has 65 bytes and its secret 16.")
+    theirs = PublicKey.from_encoded_point(_CURVE, p256dh)  # Raises ValueError for a point that is not on the curve.
+    ours = key.public_key().public_bytes(*_POINT)
+    shared = digest(auth, key.exchange(_ECDH, theirs), "sha256")
+    # HKDF (RFC 5869) for one block is two HMACs. Key and nonce share the first of theirs.
+    secret = digest(shared, b"WebPush: info\0" + p256dh + ours + b"\x01", "sha256")
+    root = digest(salt, secret, "sha256")
+    cipher = AESGCM(digest(root, b"Content-Encoding: aes128gcm\0\x01", "sha256")[:16])
+    nonce = digest(root, b"Content-Encoding: nonce\0\x01", "sha256")[:12]
+    return b"".join((salt, RECORD_SIZE, b"\x41", ours, cipher.encrypt(nonce, block, None)))
