@@ -22,8 +22,8 @@ from app import database
 from app import up as upping
 from app.domain import shards
 from app.domain.alerts import USUAL_TTL, Alert, AlertState, Level, alert_by_id, an_alert
-from app.domain.base import Refusal
 from app.domain.feeds import Policy, every_feed, feed_by_url
+from app.domain.refusals import Refusal
 from app.domain.topics import every_topic, topics_named
 from app.embedded import serving
 from app.migrate import migrate as migrate_database
@@ -33,6 +33,8 @@ from app.release import release
 from app.settings import Settings
 from app.sources import add_feed, add_topic
 from app.vapid import load_key, make_key
+from bench import fanout, scale
+from bench.sink import Kind
 
 T = TypeVar("T")
 
@@ -46,7 +48,8 @@ topic = typer.Typer(no_args_is_help=True, help="What readers can follow.")
 feed = typer.Typer(no_args_is_help=True, help="The documents that bring stories.")
 alert = typer.Typer(no_args_is_help=True, help="Ring the bell.")
 vapid = typer.Typer(no_args_is_help=True, help="The key that push services know us by.")
-for name, group in (("topic", topic), ("feed", feed), ("alert", alert), ("vapid", vapid)):
+bench = typer.Typer(no_args_is_help=True, help="Measure this machine: how fast an alert goes out, and what it costs.")
+for name, group in (("topic", topic), ("feed", feed), ("alert", alert), ("vapid", vapid), ("bench", bench)):
     cli.add_typer(group, name=name)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -201,6 +204,49 @@ def vapid_new() -> None:
 def vapid_show() -> None:
     """The public key, as browsers get it."""
     out.print(load_key(_settings().vapid_key_file).public_key)
+
+
+Processes = Annotated[int | None, typer.Option(min=1, help="Sending processes; default: one per core.")]
+Chart = Annotated[Path | None, typer.Option(dir_okay=False, help="Draw the result into this file.")]
+SinkKind = Annotated[Kind, typer.Option(help="What answers: nginx over HTTPS and HTTP/2, or a small one over HTTP.")]
+
+
+@bench.command("fanout")
+def bench_fanout(
+    recipients: Annotated[int, typer.Option(min=1, help="Made-up readers who get one alert.")] = 100_000,
+    processes: Processes = None,
+    latency: Annotated[float, typer.Option(min=0, help="Milliseconds before each answer.")] = 0,
+    faults: Annotated[bool, typer.Option("--faults", help="Also refusals, slow and hanging answers.")] = False,
+    peers: Annotated[bool, typer.Option(help="Measure pywebpush and node web-push, too.")] = True,
+    rounds: Annotated[int, typer.Option(min=1, help="Newsbell and the ceiling take turns; the median counts.")] = 1,
+    sink: SinkKind = Kind.NGINX,
+    svg: Chart = None,
+    as_json: Json = False,
+) -> None:
+    """One alert to many readers, from release to the last answer, on a database and a push service of its own."""
+    options = fanout.Options(
+        recipients=recipients,
+        processes=processes or os.cpu_count() or 1,
+        sink=sink,
+        latency=latency / 1000,
+        faults=faults,
+        peers=peers,
+        rounds=rounds,
+    )
+    fanout.run(options, as_json=as_json, svg=svg)
+
+
+@bench.command("scale")
+def bench_scale(
+    recipients: Annotated[list[int] | None, typer.Option(min=1, help="An audience's size; repeatable.")] = None,
+    processes: Processes = None,
+    sink: SinkKind = Kind.NGINX,
+    svg: Chart = None,
+    as_json: Json = False,
+) -> None:
+    """The same for 10,000, 100,000 and 1,000,000 readers: does it get slower or bigger?"""
+    count = processes or os.cpu_count() or 1
+    scale.run(recipients or scale.SIZES, processes=count, sink=sink, as_json=as_json, svg=svg)
 
 
 async def _send(sessions: database.Sessions, write: Callable[[AsyncSession], Awaitable[Alert]], as_json: bool) -> None:

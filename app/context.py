@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.database import Sessions
-from app.domain.base import Unauthenticated
+from app.domain.refusals import Unauthenticated
 from app.settings import Settings
 
 STATIC = Path(__file__).parent.parent / "static"

@@ -7,7 +7,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from app.domain.base import Refusal
+from app.domain.refusals import Refusal
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -26,7 +26,12 @@ def with_driver(url: str) -> URL:
 def connect(url: str, *, pool_size: int = 10) -> AsyncEngine:
     # pre_ping: after a restart of the server the pool's old connections are replaced, not handed out.
     return create_async_engine(
-        with_driver(url), pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, pool_timeout=20
+        with_driver(url),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        pool_timeout=20,
+        hide_parameters=True,  # endpoints and keys must not stand in an error's text
     )
 
 

@@ -13,6 +13,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,9 +25,9 @@ from urllib.parse import quote
 
 import psycopg
 
-from app.domain.base import Refusal
+from app.domain.refusals import Refusal
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("newsbell.embedded")
 
 MAJOR = "18"
 START_LIMIT = 30.0  # seconds until the server must answer; crash recovery, which shows progress, may take longer
@@ -122,7 +123,8 @@ class EmbeddedServer:
         except BlockingIOError:
             return None
 
-    def _is_alive(self) -> bool:
+    def is_alive(self) -> bool:
+        """Whether any process of the server is left."""
         if (lock := self._server_lock()) is None:
             return True
         lock.close()
@@ -251,7 +253,7 @@ class EmbeddedServer:
     def _wait_for_answer(self) -> str | None:
         """The URL, once the server answers; None if there is no server or it ends or it takes too long."""
         deadline = time.monotonic() + START_LIMIT
-        while self._is_alive() and time.monotonic() < deadline:
+        while self.is_alive() and time.monotonic() < deadline:
             try:
                 url = f"postgresql://newsbell@/postgres?host={quote(self._notes()[1], safe='/')}"
                 psycopg.connect(url, connect_timeout=5).close()
@@ -277,7 +279,7 @@ class EmbeddedServer:
     # --- stopping -----------------------------------------------------------------------------------------------
 
     def _shut_down(self) -> None:
-        if not self._is_alive():
+        if not self.is_alive():
             return
         # A server without readable notes is not quite up yet, and then nobody needs it, or on its way out already.
         with suppress(OSError, ValueError, IndexError):
@@ -288,21 +290,36 @@ class EmbeddedServer:
 
     def _wait_for_end(self) -> None:
         deadline = time.monotonic() + STOP_LIMIT
-        while self._is_alive() and time.monotonic() < deadline:
+        while self.is_alive() and time.monotonic() < deadline:
             time.sleep(STEP)
-        if self._is_alive():
+        if self.is_alive():
             log.warning("The built-in PostgreSQL takes long to stop; it goes on by itself.")
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """The URL of the server under `folder`, which stays up for as long as this lasts."""
-    server = EmbeddedServer(folder)
+    """The URL of the server under `folder`, which stays up for as long as this lasts, also if it is killed."""
+    server, over = EmbeddedServer(folder), threading.Event()
     url = server.start()
+    watch = threading.Thread(target=_keep_up, args=(server, over), daemon=True)
+    watch.start()
     try:
         yield url
     finally:
+        over.set()
+        watch.join()
         server.stop()
+
+
+def _keep_up(server: EmbeddedServer, over: threading.Event) -> None:
+    while not over.wait(1.0):
+        if server.is_alive():
+            continue
+        log.warning("The built-in PostgreSQL has died; starting it again.")
+        try:
+            server.start()
+        except Refusal as refusal:
+            log.error("%s", refusal)
 
 
 # --- whom the server runs as ------------------------------------------------------------------------------------

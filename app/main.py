@@ -11,14 +11,14 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import database, preferences, prompt
 from app.context import STATIC, Site
-from app.domain.base import Forbidden, NotFound, Refusal, Unauthenticated
+from app.domain.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 from app.logs import speak
 from app.settings import Settings
 from app.supervisor import hold_lifeline
@@ -57,13 +57,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _explain_errors(app)
-    app.add_middleware(Bounded)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.origins),
         allow_methods=["*"],
         allow_headers=["authorization", "content-type"],
     )
+    app.add_middleware(Bounded)  # the outermost: every answer passes it
     return app
 
 
@@ -77,7 +77,7 @@ async def readyz(request: Request) -> Response:
     try:
         async with database.transaction(site.sessions) as session:
             await session.execute(text("SELECT 1"))
-    except (DBAPIError, PoolTimeout, OSError):
+    except (OperationalError, InterfaceError, PoolTimeout, OSError):
         return problem(503, "The database does not answer.")
     return JSONResponse({"status": "ready"})
 
@@ -104,7 +104,8 @@ def _explain_errors(app: FastAPI) -> None:
     async def malformed(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        unreadable = first["type"] == "json_invalid"
+        where = "" if unreadable else ".".join(str(part) for part in first["loc"][1:])
         return problem(422, f"{where or 'The request'}: {first['msg']}.")
 
     async def http_error(request: Request, error: Exception) -> Response:
@@ -124,7 +125,7 @@ def _explain_errors(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, http_error)
-    for kind in (DBAPIError, PoolTimeout):
+    for kind in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, no_database)
     app.add_exception_handler(Exception, our_mistake)
 

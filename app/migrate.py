@@ -10,7 +10,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
 from app.database import with_driver
-from app.domain.base import Refusal
+from app.domain.refusals import Refusal
 
 PROJECT = Path(__file__).parent.parent
 

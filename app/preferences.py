@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 
 from app.context import STATIC, HereSite, ReaderKey
 from app.database import transaction
-from app.domain.base import Refusal
+from app.domain.refusals import Refusal
 from app.domain.subscriptions import a_time_zone, subscription_of_key
 from app.domain.topics import topics_named
 from app.shapes import PreferencesIn, PreferencesOut, preferences_of

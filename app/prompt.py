@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 from app.context import STATIC, HereSite, ShownKey, Site
 from app.database import transaction
 from app.domain import stories, subscriptions
-from app.domain.base import Refusal
+from app.domain.refusals import Refusal
 from app.domain.subscriptions import Browser, a_browser, a_time_zone
 from app.domain.topics import every_topic, topics_named
 from app.shapes import (
@@ -59,7 +59,7 @@ async def site(here: HereSite) -> SiteOut:
 @router.get("/api/latest")
 async def latest(
     here: HereSite,
-    topic: str | None = None,
+    topic: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9-]*$")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: Annotated[str | None, Query(description="`next` of the page before")] = None,
 ) -> StoriesOut:
@@ -124,6 +124,7 @@ def _cursor(text: str | None) -> tuple[datetime, int] | None:
         return None
     try:
         seen, _, story_id = text.partition("-")
+        int(story_id).to_bytes(8, signed=True)  # as many as the database counts to
         return datetime.fromtimestamp(float(seen), UTC), int(story_id)
     except (ValueError, OverflowError, OSError):
         raise Refusal("This is not a page that we gave out.") from None

@@ -16,7 +16,7 @@ class Settings(BaseSettings):
     Each field is set by the environment variable NEWSBELL_<FIELD>; the README's table is tested against this class.
     """
 
-    model_config = SettingsConfigDict(env_prefix="NEWSBELL_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="NEWSBELL_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     database_url: str = Field(
         "", description="PostgreSQL to use, postgresql://…; empty: an own server in the data folder"
@@ -32,13 +32,15 @@ class Settings(BaseSettings):
     )
     push_hosts: Words = Field((), description="extra hosts a subscription may name, comma separated, host or host:port")
     push_ca_file: Path | None = Field(
-        None, description="certificate authorities for push services; empty: the system's"
+        None, description="PEM file of certificate authorities for push services; empty: Mozilla's list"
     )
     allow_private_addresses: bool = Field(
         False, description="development and tests only: feeds and push services on private addresses, plain http"
     )
     origins: Words = Field((), description="sites that may embed the prompt, comma separated, https://www.example.com")
-    poll_floor: float = Field(180.0, gt=0, description="seconds between polls of one feed, at least")
+    poll_floor: float = Field(
+        180.0, gt=0, allow_inf_nan=False, description="seconds between polls of one feed, at least"
+    )
     workers: int = Field(0, ge=0, description="worker processes; 0: one per core")
 
     @field_validator("push_hosts", "origins", mode="before")

@@ -1,11 +1,13 @@
 """The contract's JSON shapes (README, "HTTP"), and how a noun becomes one."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.domain.stories import Story
 from app.domain.subscriptions import Subscription
+
+Language = Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z0-9-]*$")]  # a tag such as uk or pt-BR (RFC 5646)
 
 
 class TopicOut(BaseModel):
@@ -55,7 +57,7 @@ class SubscriptionIn(BaseModel):
     subscription: PushSubscription
     topics: list[str] | None = Field(None, max_length=64, description="left out on a mere re-sync: they stay")
     time_zone: str = Field("UTC", max_length=64)
-    language: str = Field("", max_length=35)
+    language: Language = ""
 
 
 class Old(BaseModel):
@@ -78,7 +80,7 @@ class PreferencesIn(BaseModel):
     topics: list[str] | None = Field(None, max_length=64)
     paused_until: AwareDatetime | None = None
     time_zone: str | None = Field(None, max_length=64)
-    language: str | None = Field(None, max_length=35)
+    language: Language | None = None
 
 
 class PreferencesOut(BaseModel):

@@ -8,8 +8,8 @@ from pathlib import Path
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.base import Refusal
 from app.domain.feeds import Feed, Policy, a_feed
+from app.domain.refusals import Refusal
 from app.domain.topics import Topic, a_topic, topics_named
 from app.polling import enqueue_poll
 

@@ -16,8 +16,8 @@ from sqlalchemy import create_engine, exists, select
 from sqlalchemy.orm import Session
 
 from app import database
-from app.domain.base import Refusal
 from app.domain.feeds import Feed, Policy
+from app.domain.refusals import Refusal
 from app.domain.subscriptions import Subscription
 from app.embedded import serving
 from app.logs import speak

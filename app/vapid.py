@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from app.domain.base import Refusal
+from app.domain.refusals import Refusal
 
 # A token may live for 24 h (RFC 8292 section 2); half of that leaves room for clocks that are wrong, theirs and ours.
 LIFETIME = timedelta(hours=12)

@@ -6,15 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +22,10 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from app.database import connect, sessions_of, transaction
+from app.domain.feeds import Policy
+from app.sources import add_feed, add_topic
+from tests.publisher import Publisher
 from tests.push_service import PushService, served
 
 T = TypeVar("T")
@@ -33,7 +37,7 @@ BINARIES = (
     "firefox",
     "/Applications/Firefox.app/Contents/MacOS/firefox",
 )
-PATIENCE = 20.0  # seconds; a machine may be busy
+PATIENCE = 30.0  # seconds; a machine may be busy
 
 # The windows of notifications, once they have something to read.
 ALERTS = """[...Services.wm.getEnumerator("alert:alert")]
@@ -48,8 +52,9 @@ PREFERENCES = {
     "alerts.useSystemBackend": False,  # windows of Firefox's own: they can be read and clicked
     "alerts.disableSlidingEffect": True,
 }
+# What tells one control from the others.
+NAMED = "(e) => e.id || e.getAttribute('href') || e.dataset.pause || e.value || e.localName"
 CLOSE_ALERTS = "for (const w of Services.wm.getEnumerator('alert:alert')) w.close();"
-SITE_DATA = "Ci.nsIClearDataService.CLEAR_ALL"
 
 
 def until(condition: Callable[[], T], what: str = "", *, limit: float = PATIENCE) -> T:
@@ -135,8 +140,9 @@ class Driver:
         actions.perform()
 
     def accessible(self, selector: str) -> list[tuple[str, str]]:
-        """Role and name, as assistive technology gets them, of the elements that are on the page."""
-        found = self._marionette.find_elements(self._by.CSS_SELECTOR, selector)
+        """Role and name, as assistive technology gets them, of the elements that are on the page or its open dialog."""
+        script = "return [...(document.querySelector('dialog:modal') ?? document).querySelectorAll(arguments[0])]"
+        found = self._marionette.execute_script(script, script_args=[selector])
         return [(e.computed_role, e.computed_label) for e in found if e.is_displayed()]
 
     def windows(self) -> list[str]:
@@ -163,6 +169,11 @@ class Firefox:
     def open(self, path: str) -> None:
         self.driver.navigate(self.site + path)
 
+    def until_at(self, path: str) -> None:
+        """Wait until a link has led there."""
+        there = "return gBrowser.currentURI.spec === arguments[0] && !gBrowser.selectedTab.hasAttribute('busy')"
+        until(lambda: self.driver.chrome(there, self.site + path), f"the page {path}")
+
     def reload(self) -> None:
         self.driver.navigate(self.driver.page("return location.href"))
 
@@ -188,12 +199,18 @@ class Firefox:
             self.driver.page("return document.querySelector(arguments[0])?.checkVisibility() ?? false", selector)
         )
 
+    def height(self, selector: str) -> float:
+        """In CSS pixels."""
+        return float(
+            self.driver.page("return document.querySelector(arguments[0]).getBoundingClientRect().height", selector)
+        )
+
     def state(self) -> str:
         """How the prompt (on the front page) or the page (of preferences) stands."""
         return str(self.driver.page("return document.querySelector('[data-state]')?.dataset.state ?? ''"))
 
-    def until_state(self, *wanted: str) -> str:
-        return until(lambda: (now := self.state()) in wanted and now, f"state {' or '.join(wanted)}") or ""
+    def until_state(self, wanted: str) -> None:
+        until(lambda: self.state() == wanted, f"the state “{wanted}”")
 
     def until_text(self, wanted: str, selector: str = "body") -> None:
         until(lambda: wanted in self.text(selector), f"“{wanted}” in {selector}")
@@ -250,13 +267,35 @@ class Firefox:
         )
         until(lambda: title not in self.titles(), f"the end of the notification “{title}”")
 
-    def close_notifications(self) -> None:
-        self.driver.chrome(CLOSE_ALERTS)
-        until(lambda: not self.notifications(), "an empty screen")
-
     def tabs(self) -> list[str]:
         """The addresses of all tabs."""
         return list(self.driver.chrome("return gBrowser.tabs.map((tab) => tab.linkedBrowser.currentURI.spec)"))
+
+    # The page as somebody gets it who does not see it, or has no mouse.
+
+    def focused(self) -> str:
+        """The element that has the focus: its id, or its address, or the value of its box."""
+        return str(self.driver.page(f"return ({NAMED})(document.activeElement)"))
+
+    def focusable(self) -> list[str]:
+        """What Tab should come to, in the order of the page."""
+        script = f"""
+          return [...document.querySelectorAll("a[href], button, input")]
+            .filter((e) => e.checkVisibility() && !e.matches(":disabled")).map({NAMED})"""
+        return list(self.driver.page(script))
+
+    def to_the_top(self) -> None:
+        """Where Tab begins on a page that has just been opened."""
+        self.driver.page("document.activeElement.blur(); getSelection().collapse(document.body, 0)")
+
+    def tab_to(self, name: str) -> None:
+        """Press Tab from the top of the page until that control has the focus; see `focused`."""
+        self.to_the_top()
+        for _ in self.focusable():
+            self.press(self.TAB)
+            if self.focused() == name:
+                return
+        pytest.fail(f"Tab does not come to {name}.")
 
     # The browser's circumstances.
 
@@ -298,12 +337,19 @@ class Firefox:
             until(lambda: self.driver.page("return innerWidth") == pixels, f"a page {pixels} px wide")
 
     def complaints(self) -> list[str]:
-        """What the console has of this site since the last reset: errors, warnings and breaches of its CSP."""
+        """What pages left in the console since the last reset: errors, warnings, breaches of their policy (CSP)."""
         script = """
           return Services.console.getMessageArray()
-            .filter((m) => m instanceof Ci.nsIScriptError && m.sourceName.startsWith(arguments[0]) )
+            .filter((m) => m instanceof Ci.nsIScriptError && !m.isFromChromeContext)
             .map((m) => `${m.category}: ${m.errorMessage} (${m.sourceName}:${m.lineNumber})`)"""
-        return list(self.driver.chrome(script, self.site))
+        return list(self.driver.chrome(script))
+
+    def failed_requests(self) -> list[str]:
+        """What the page asked for and did not get."""
+        script = """
+          return performance.getEntriesByType("resource").filter((r) => !r.responseStatus || r.responseStatus >= 400)
+            .map((r) => `${r.responseStatus} ${r.name}`)"""
+        return list(self.driver.page(script))
 
     def reset(self) -> None:
         """As after the installation: no data of any site, no notification, one empty tab, online."""
@@ -317,7 +363,8 @@ class Firefox:
         self.set_width(None)
         self.driver.chrome("gBrowser.selectedBrowser.browsingContext.prefersColorSchemeOverride = 'none'")
         self.driver.chrome_async(
-            f"await new Promise((onDataDeleted) => Services.clearData.deleteData({SITE_DATA}, {{ onDataDeleted }}));"
+            "const everything = Ci.nsIClearDataService.CLEAR_ALL;"
+            "await new Promise((onDataDeleted) => Services.clearData.deleteData(everything, { onDataDeleted }));"
             "Services.console.reset();"
         )
 
@@ -364,6 +411,9 @@ def firefox(firefox_process: Driver, push_service: PushService) -> Iterator[Fire
 
 # The product.
 
+TOPICS = {"russia": "Russia", "ukraine": "Ukraine", "world-news": "World News"}
+FEEDS = {"russia.xml": "russia", "ukraine.xml": "ukraine", "world.xml": "world-news"}
+
 
 class Stored(NamedTuple):
     """What the product's database knows of a reader."""
@@ -383,10 +433,28 @@ class Newsbell:
     process: subprocess.Popen[str]
     log: list[str]
     reading: threading.Thread
+    shown: int = 0  # how many lines of the log
+
+    def show_log(self) -> None:
+        """What has come since the last time, for pytest to show it with a test that fails."""
+        lines = self.log[self.shown :]
+        self.shown += len(lines)
+        sys.stderr.write("".join(lines))
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.database_url) as connection:
             return connection.execute(query.encode(), values).fetchall()
+
+    def has_polled(self) -> bool:
+        """Every feed once, at least."""
+        return self.rows("SELECT count(*) FROM feeds WHERE baseline_at IS NULL") == [(0,)]
+
+    def has_read(self, publisher: Publisher) -> bool:
+        """Everything that stands in the feeds which it follows."""
+        known = {url for (url,) in self.rows("SELECT url FROM stories")}
+        followed = {url for (url,) in self.rows("SELECT url FROM feeds")}
+        listed = {publisher.feed_url(path): items for path, items in publisher.feeds.items()}
+        return all(item.url in known for url in followed for item in listed[url])
 
     def subscriptions(self) -> list[Stored]:
         query = """
@@ -421,7 +489,10 @@ class Newsbell:
         try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=PATIENCE):
                 return True
-        except urllib.error.URLError:
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+        except OSError:
             return False
 
     def stop(self) -> None:
@@ -468,7 +539,7 @@ def running(database_url: str, folder: Path, push_service: PushService, *argumen
         finally:
             if not reading.is_alive():
                 process.stdout.close()
-            sys.stderr.write("".join(log))
+            newsbell.show_log()
 
 
 def environment_of(database_url: str, folder: Path, push_service: PushService) -> dict[str, str]:
@@ -484,16 +555,40 @@ def environment_of(database_url: str, folder: Path, push_service: PushService) -
     }
     rest = {name: value for name, value in os.environ.items() if not name.startswith("NEWSBELL_")}
     if rest.pop("PYTHONDONTWRITEBYTECODE", ""):  # or every start would compile every library anew
-        settings["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "newsbell-tests-bytecode")
+        settings["PYTHONPYCACHEPREFIX"] = str(folder.parent / "bytecode")
     return rest | settings
+
+
+@asynccontextmanager
+async def newsroom(
+    server: str, template: str, folder: Path, push_service: PushService, publisher: Publisher
+) -> AsyncIterator[Newsbell]:
+    """The product on a database of its own, with topics and feeds that were polled once."""
+    with database(server, template, folder.name) as url:
+        await add_sources(url, publisher)
+        with running(url, folder, push_service) as newsbell:
+            until(newsbell.has_polled, "the first polls")
+            yield newsbell
+
+
+async def add_sources(url: str, publisher: Publisher) -> None:
+    engine = connect(url, pool_size=1)
+    async with transaction(sessions_of(engine)) as session:
+        for slug, name in TOPICS.items():
+            await add_topic(session, slug, name)
+        for path, topic in FEEDS.items():
+            publisher.publish(f"An old story of {TOPICS[topic]}", path=path)
+            await add_feed(session, publisher.feed_url(path), [topic], Policy.AUTO, datetime.now(UTC))
+    await engine.dispose()
 
 
 @contextmanager
 def database(server: str, template: str, name: str) -> Iterator[str]:
-    """A database of this name for as long as the block lasts, made from one that is on the newest schema."""
+    """A database for as long as the block lasts, made from one that is on the newest schema."""
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name} TEMPLATE {make_url(template).database}".encode())
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 

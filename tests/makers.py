@@ -12,8 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.alerts import Alert, AlertState, Level, an_alert
+from app.domain.entries import Entry
 from app.domain.feeds import Feed, Policy, a_feed
-from app.domain.stories import Entry, Story, a_story
+from app.domain.stories import Story, a_story
 from app.domain.subscriptions import Browser, Subscription, a_browser, subscribe
 from app.domain.topics import Topic, a_topic
 
@@ -89,8 +90,9 @@ async def many_readers(session: AsyncSession, topic: Topic, number: int, *, lane
             WITH made AS (
                 INSERT INTO subscriptions (endpoint, endpoint_hash, lane, p256dh, auth, key_hash, vapid_key_id,
                                            time_zone, language, created_at, seen_at, ended_because)
-                SELECT :lane || '/' || n, sha256((:lane || '/' || n)::bytea), :lane, :point, uuid_send(gen_random_uuid()),
-                       sha256((:lane || ' key ' || n)::bytea), 'key', 'UTC', 'en', :now, :now, ''
+                SELECT :lane || '/' || n, sha256((:lane || '/' || n)::bytea), :lane, :point,
+                       uuid_send(gen_random_uuid()), sha256((:lane || ' key ' || n)::bytea), 'key',
+                       'UTC', 'en', :now, :now, ''
                 FROM generate_series(1, :number) AS n
                 RETURNING id)
             INSERT INTO follows (topic_id, subscription_id) SELECT :topic, id FROM made

@@ -49,9 +49,11 @@ def served(app: ASGIApp) -> Iterator[int]:
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
-        yield listening.getsockname()[1]
-        server.should_exit = True
-        thread.join(5)
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(5)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.stories import Entry
+from app.domain.entries import Entry
 from worker.parse import ITEMS, Parsed, Parser, Unreadable, frame, parse
 
 URL = "https://gazette.test/feeds/world.xml"

@@ -156,7 +156,7 @@ async def test_ten_thousand_readers_are_planned_and_planned_wider_quickly(sessio
     started = time.monotonic()
     planned = await plan(session, alert.id, ids(russia), NOW)
     wider = await plan(session, alert.id, ids(russia, ukraine), NOW)
-    assert time.monotonic() - started < 3  # 0.1 s on an idle machine
+    assert time.monotonic() - started < 8  # 0.1 s on an idle machine; comparing each with each takes half a minute
     assert [shard.size for shard in planned] == [SIZE] * 10
     assert sorted(shard.size for shard in wider) == [500, SIZE, SIZE]
     assert (await progress(session, alert.id))["waiting"] == 12_500

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from app.database import Sessions, transaction
+from app.domain.entries import Entry
 from app.domain.feeds import Feed
-from app.domain.stories import Entry, Story, StoryKey, a_story, canonical, latest, names_of, remember, rings
+from app.domain.stories import Story, StoryKey, a_story, canonical, latest, names_of, remember, rings
 from app.domain.topics import every_topic
 from tests.makers import NOW, a_feed_row, a_story_row, a_topic_row, an_entry
 

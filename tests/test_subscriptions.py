@@ -13,6 +13,7 @@ from sqlalchemy.orm import selectinload
 from app.database import Sessions, transaction
 from app.domain.base import Forbidden, NotFound, Refusal, Unauthenticated
 from app.domain.subscriptions import (
+    CURVE_B,
     PRIME,
     Browser,
     Recipient,
@@ -239,7 +240,8 @@ COMPRESSED = (
     ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
 )
 OTHER_CURVE = ec.generate_private_key(ec.SECP256K1()).public_key()
-Y = int.from_bytes(POINT[33:])
+# The point with x = 0, which could be written with x = PRIME too, were that not refused.
+ROOT_OF_B = pow(CURVE_B, (PRIME + 1) // 4, PRIME).to_bytes(32)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
@@ -250,6 +252,10 @@ def test_keys_that_a_browser_makes_are_taken(number: int, padded: bool) -> None:
     auth = bytes(range(number, number + 16))
     browser = a_browser(endpoint=an_endpoint(), p256dh=code(point, padded=padded), auth=code(auth, padded=padded))
     assert (browser.p256dh, browser.auth) == (point, auth)
+
+
+def test_the_curve_is_the_one_of_the_standard() -> None:
+    assert a_browser(endpoint=an_endpoint(), p256dh=code(b"\x04" + bytes(32) + ROOT_OF_B), auth=an_auth())
 
 
 @pytest.mark.parametrize(
@@ -266,7 +272,7 @@ def test_keys_that_a_browser_makes_are_taken(number: int, padded: bool) -> None:
         code(b"\x06" + POINT[1:]),
         code(POINT[:-1] + bytes([POINT[-1] ^ 1])),
         code(b"\x04" + POINT[33:] + POINT[1:33]),
-        code(b"\x04" + (int.from_bytes(POINT[1:33]) % 2**32 + PRIME).to_bytes(32) + POINT[33:]),
+        code(b"\x04" + PRIME.to_bytes(32) + ROOT_OF_B),
         code(COMPRESSED),
         code(OTHER_CURVE.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)),
         P256DH + "===",
@@ -583,7 +589,7 @@ async def test_renewals_at_the_same_moment_are_one(sessions: Sessions) -> None:
         async with transaction(sessions) as session:
             return (await ask(session, old.endpoint, code(old.auth), fresh))[0].id
 
-    assert await asyncio.gather(tell(), tell(), tell()) == [stored.id] * 3
+    assert {*await asyncio.gather(tell(), tell(), tell())} == {stored.id}
     async with transaction(sessions) as session:
         assert await rows(session) == 1
 
@@ -624,7 +630,7 @@ async def test_an_unknown_key_opens_nothing(session: AsyncSession, key: str) -> 
 
 
 def recipient(reader: Subscription) -> Recipient:
-    return Recipient(reader.id, reader.endpoint, reader.p256dh, reader.auth)
+    return Recipient(reader.id, reader.endpoint, reader.lane, reader.p256dh, reader.auth)
 
 
 async def test_recipients_are_those_who_live(session: AsyncSession) -> None:

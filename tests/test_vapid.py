@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from py_vapid import Vapid02
 
-from app.domain.base import Refusal
+from app.domain.refusals import Refusal
 from app.vapid import Signer, VapidKey, check_subject, load_key, make_key
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)

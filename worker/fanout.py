@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -46,6 +47,7 @@ class Run:
     alert: Alert
     recipients: Mapping[int, Recipient]
     outcomes: bytearray
+    host: str
     gone: list[Recipient] = field(default_factory=list)
     causes: Counter[Cause] = field(default_factory=Counter)
     asked: timedelta | None = None  # The longest Retry-After of this pass.
@@ -86,7 +88,7 @@ class Fanout:
             if shard is None or shard.waiting == 0:
                 return None
             alert = await alert_by_id(session, shard.alert_id)
-            run = Run(shard, alert, {}, bytearray(shard.outcomes))
+            run = Run(shard, alert, {}, bytearray(shard.outcomes), urlsplit(shard.lane).hostname or "")
             ids = [shard.subscription_ids[place] for place in run.waiting]
             run.recipients = await subscriptions.recipients(session, ids)
         for place in run.waiting:
@@ -120,26 +122,32 @@ class Fanout:
             image=alert.image,
             level=alert.level,
         )
-        headers = [
-            f"Authorization: {self.signer.authorization(run.shard.lane, now)}",
+        headers: dict[str, list[str]] = {}
+        for place in run.waiting:
+            recipient = run.recipient(place)
+            assert recipient is not None  # _open() has settled those who stopped
+            if recipient.lane not in headers:  # nearly always the shard's; a renewal may have changed it meanwhile
+                headers[recipient.lane] = self._headers(alert, recipient.lane, now)
+            try:
+                body = seal(recipient.p256dh, recipient.auth, clear)
+            except ValueError:
+                yield place, Answer(0, trouble="bad_keys")
+                continue
+            yield place, Envelope(recipient.endpoint, headers[recipient.lane], body)
+
+    def _headers(self, alert: Alert, lane: str, now: datetime) -> list[str]:
+        """RFC 8030 section 5; the time to live is what is left of the alert's."""
+        return [
+            f"Authorization: {self.signer.authorization(lane, now)}",
             f"TTL: {max(int((alert.expires_at - now).total_seconds()), 1)}",
             f"Urgency: {alert.level.urgency}",
             f"Topic: {topic_header(alert.id)}",
             "Content-Encoding: aes128gcm",
             "Content-Type: application/octet-stream",
         ]
-        for place in run.waiting:
-            recipient = run.recipient(place)
-            assert recipient is not None  # _open() has settled those who stopped
-            try:
-                body = seal(recipient.p256dh, recipient.auth, clear)
-            except ValueError:
-                yield place, Answer(0, trouble="bad_keys")
-                continue
-            yield place, Envelope(recipient.endpoint, headers, body)
 
     def _note(self, run: Run, place: int, answer: Answer) -> None:
-        verdict = judge(run.shard.lane, answer)
+        verdict = judge(run.host, answer, datetime.now(UTC))
         run.outcomes[place] = verdict.outcome
         run.causes[verdict.cause] += 1
         if verdict.outcome is Outcome.GONE and (recipient := run.recipient(place)):

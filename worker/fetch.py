@@ -18,7 +18,7 @@ import httpcore
 import httpx
 
 from app.addresses import is_public
-from app.domain.base import Refusal
+from app.domain.refusals import Refusal
 
 log = logging.getLogger("newsbell.fetch")
 

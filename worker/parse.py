@@ -21,16 +21,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_tz
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 import feedparser
 import ftfy
 
-if TYPE_CHECKING or __name__ != "__main__":
-    from app.domain.stories import Entry
-else:  # The child answers in plain fields: without the domain and its database library it starts five times sooner.
-    Entry = dict
+from app.domain.entries import Entry
 
 ITEMS = 500
 TITLE, SUMMARY, ADDRESS, TAG, TAGS = 500, 5_000, 2_048, 200, 50
@@ -75,9 +72,9 @@ def parsed(document: str, *, url: str) -> Parsed:
         sanitize_html=False,  # We keep plain text only, and do that ourselves.
         resolve_relative_uris=False,
     )
-    home = address(text(feed.feed, "link"), base=url) or url
+    home = address(string(feed.feed, "link"), base=url) or url
     return Parsed(
-        title=cut(plain(text(feed.feed, "title")) or place(url), TITLE),
+        title=cut(plain(string(feed.feed, "title")) or place(url), TITLE),
         entries=tuple(entry_of(item, home=home) for item in newest(feed.entries)),
     )
 
@@ -213,7 +210,7 @@ def reference(match: re.Match[str]) -> str:
 # ── An item of the document → an entry ──
 
 
-def text(item: Item, key: str) -> str:
+def string(item: Item, key: str) -> str:
     """A strange element (<links>, say) can put anything under any key."""
     value = item.get(key)
     return value if isinstance(value, str) else ""
@@ -229,33 +226,33 @@ def newest(items: list[Item]) -> list[Item]:
     if len(items) <= ITEMS:
         return items
     far = datetime.max.replace(tzinfo=UTC)
-    ranked = sorted(range(len(items)), key=lambda i: published(items[i]) or far, reverse=True)
+    ranked = sorted(range(len(items)), key=lambda i: date_of(items[i]) or far, reverse=True)
     return [items[i] for i in sorted(ranked[:ITEMS])]
 
 
 def entry_of(item: Item, *, home: str) -> Entry:
     """Every item becomes an entry: what is missing is made up from what is there."""
-    own = link(item, home=home)
-    summary = cut(plain(text(item, "summary")), SUMMARY)
+    own = page_of(item, home=home)
+    summary = cut(plain(string(item, "summary")), SUMMARY)
     return Entry(
-        title=cut(plain(text(item, "title")), TITLE) or opening(summary) or (place(own) if own else "Untitled"),
+        title=cut(plain(string(item, "title")), TITLE) or opening(summary) or (place(own) if own else "Untitled"),
         url=own or home,
-        guid=text(item, "id")[:ADDRESS] or None,
+        guid=string(item, "id")[:ADDRESS] or None,
         summary=summary,
-        image=image(item, home=home),
-        published_at=published(item),
-        tags=tags(item),
+        image=picture_of(item, home=home),
+        published_at=date_of(item),
+        tags=tags_of(item),
     )
 
 
-def link(item: Item, *, home: str) -> str | None:
+def page_of(item: Item, *, home: str) -> str | None:
     """The item's own page. FeedBurner puts its counter before it and tells the real address apart."""
     links = [link for link in several(item, "links") if link.get("rel") != "enclosure"]
     pages = [link for link in links if link.get("rel") == "alternate"]
     pages.sort(key=lambda link: link.get("type") not in ("text/html", "application/xhtml+xml"))
-    guid = text(item, "id")
+    guid = string(item, "id")
     candidates = [
-        address(text(item, "feedburner_origlink"), base=home),
+        address(string(item, "feedburner_origlink"), base=home),
         *(address(page.get("href"), base=home) for page in pages),
         address(guid) if "://" in guid else None,
         *(address(other.get("href"), base=home) for other in links),
@@ -285,13 +282,13 @@ def opening(text: str) -> str:
     return cut(" ".join(words[:12]) + ("…" if len(words) > 12 else ""), 100)
 
 
-def tags(item: Item) -> tuple[str, ...]:
+def tags_of(item: Item) -> tuple[str, ...]:
     """As the publisher wrote them. feedparser has split media:keywords at commas and left categories whole."""
-    words = (plain(text(tag, "term") or text(tag, "label")) for tag in several(item, "tags"))
+    words = (plain(string(tag, "term") or string(tag, "label")) for tag in several(item, "tags"))
     return tuple(itertools.islice(dict.fromkeys(cut(word, TAG) for word in words if word), TAGS))
 
 
-def image(item: Item, *, home: str) -> str | None:
+def picture_of(item: Item, *, home: str) -> str | None:
     """The widest picture that a screen can use; of those that do not tell their width, a thumbnail is the smaller."""
     found = [(width, url) for width, link in pictures(item) if (url := address(link, base=home))]
     return max(found, key=lambda picture: picture[0] if picture[0] <= WIDEST else 0)[1] if found else None
@@ -300,12 +297,12 @@ def image(item: Item, *, home: str) -> str | None:
 def pictures(item: Item) -> Iterator[tuple[int, str | None]]:
     for media in several(item, "media_content"):
         if is_image(media.get("medium") or media.get("type"), media.get("url")):
-            yield width(media) or 640, media.get("url")
+            yield width_of(media) or 640, media.get("url")
     for link in several(item, "links"):
         if link.get("rel") == "enclosure" and is_image(link.get("type"), link.get("href")):
             yield 639, link.get("href")
     for media in several(item, "media_thumbnail"):
-        yield width(media) or 320, media.get("url")
+        yield width_of(media) or 320, media.get("url")
 
 
 def is_image(kind: str | None, url: str | None) -> bool:
@@ -314,12 +311,12 @@ def is_image(kind: str | None, url: str | None) -> bool:
     return bool(re.search(r"\.(?:jpe?g|png|webp|gif|avif)(?:[?#]|$)", url or "", re.I))
 
 
-def width(media: Item) -> int:
+def width_of(media: Item) -> int:
     digits = re.match(r"\d{1,5}", media.get("width") or "")
     return int(digits[0]) if digits else 0
 
 
-def published(item: Item) -> datetime | None:
+def date_of(item: Item) -> datetime | None:
     """In UTC, which is what feedparser's time tuples are in."""
     for key in ("published_parsed", "updated_parsed", "created_parsed"):
         parts: Any = dict.get(item, key)  # The library's own get() answers with another date and a warning.

@@ -11,12 +11,13 @@ from sqlalchemy.orm import selectinload
 
 from app.database import Sessions, transaction
 from app.domain.alerts import alert_of, from_story
+from app.domain.entries import Entry
 from app.domain.feeds import Feed, Policy, next_poll
-from app.domain.stories import STILL_FRESH, Entry, Story, remember, rings
+from app.domain.stories import STILL_FRESH, Story, remember, rings
 from app.domain.topics import every_topic
 from app.polling import enqueue_poll
 from app.release import release, widen
-from worker.fetch import Fetched, NotModified, Publishers, Unreachable, Validators
+from worker.fetch import Fetched, NotModified, Publishers, Unreachable, Validators, bare
 from worker.parse import Parsed, Parser, Unreadable
 
 log = logging.getLogger("newsbell.poll")
@@ -86,7 +87,7 @@ class Poller:
         )
         await enqueue_poll(session, feed, at=feed.next_poll_at)
         if found.trouble:
-            log.warning("feed %d (%s): %s", feed.id, feed.title or feed.url, found.trouble)
+            log.warning("feed %d (%s): %s", feed.id, feed.title or bare(feed.url), found.trouble)
 
     async def _ring(self, session: AsyncSession, feed: Feed, entries: Sequence[Entry], now: datetime) -> None:
         if not entries:

@@ -10,7 +10,7 @@ import selectors
 import socket
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,15 +60,17 @@ TROUBLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Envelope:
-    """A sealed request to a push service."""
+    """A sealed request to a push service. It has no repr, because an endpoint must not get into a log."""
 
     endpoint: str
     headers: list[str]  # "Name: value", Content-Type among them. Cheapest if one list serves a whole shard.
     body: bytes
 
 
+# Whether an address may be connected to.
+Guard = Callable[[str], bool]
 # A recipient's number, and the envelope for them or what is known without sending.
 Drawn = tuple[int, Envelope | Answer]
 
@@ -78,7 +80,7 @@ class Lane:
 
     def __init__(self, wire: "Wire") -> None:
         self.wire = wire
-        self.settled = wire.http1  # Whether we know which HTTP the service speaks.
+        self.http_is_known = wire.http1
         self.busy = 0
 
     @property
@@ -98,7 +100,7 @@ class Errand:
         self._error: BaseException | None = None
         self._over: Future[BaseException | None] = Future()
 
-    async def answers(self, every: float = 0.5) -> AsyncIterator[list[tuple[int, Answer]]]:
+    async def answers(self, every: float = 0.5) -> AsyncGenerator[list[tuple[int, Answer]], None]:
         """What is newly known, until everything that was drawn has been answered.
 
         Raises what the iterator raised, at the end. To leave early is to stop the errand.
@@ -152,8 +154,9 @@ class Errand:
 class Place:
     """A request under way. Made once and used for many, for a new curl handle costs more than a message."""
 
-    def __init__(self, options: dict[int, object], guarded: bool) -> None:
+    def __init__(self, options: dict[int, object], guard: Guard | None) -> None:
         self.curl = pycurl.Curl()
+        self._guard = guard
         self._headers: list[str] = []
         self._lines: list[bytes] = []
         self._body = b""
@@ -162,7 +165,7 @@ class Place:
             self.curl.setopt(option, value)
         self.curl.setopt(pycurl.HEADERFUNCTION, self._lines.append)  # libcurl ends it at 300 KB.
         self.curl.setopt(pycurl.WRITEFUNCTION, self._read)
-        if guarded:
+        if guard:
             self.curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open)
 
     def load(self, errand: Errand, number: int, envelope: Envelope) -> None:
@@ -178,15 +181,15 @@ class Place:
         self._body += data
         return None if len(self._body) <= BODY_LIMIT else 0
 
-    def _open(self, purpose: int, address: pycurl.CurlSockAddr) -> socket.socket | int:
+    def _open(self, purpose: int, address: pycurl.CurlSockAddr) -> int:
         """Here libcurl has the address it will connect to, whatever a name resolved to or a number was spelled like."""
         host = address.addr[0]
-        if purpose != pycurl.SOCKTYPE_IPCXN or not isinstance(host, str) or not is_public(host):
+        if purpose != pycurl.SOCKTYPE_IPCXN or not isinstance(host, str) or not (self._guard and self._guard(host)):
             self._blocked = True
             return pycurl.SOCKET_BAD
         self._opened = True
         try:
-            return socket.socket(address.family, address.socktype, address.protocol)
+            return socket.socket(address.family, address.socktype, address.protocol).detach()  # libcurl will close it.
         except OSError:  # No IPv6 here, or too many open files.
             return pycurl.SOCKET_BAD
 
@@ -231,13 +234,13 @@ class Wire:
         *,
         connections: int,
         window: int,
-        guarded: bool,
+        guard: Guard | None,
     ) -> None:
         self.window = window
         self.http1 = options[pycurl.HTTP_VERSION] == pycurl.CURL_HTTP_VERSION_1_1
         self.under_way: dict[pycurl.Curl, Place] = {}
         self.deadline = math.inf
-        self._selector, self._options, self._guarded = selector, options, guarded
+        self._selector, self._options, self._guard = selector, options, guard
         self._idle: list[Place] = []
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
@@ -247,7 +250,7 @@ class Wire:
 
     def post(self, errand: Errand, number: int, envelope: Envelope) -> bool:
         """Whether it is under way; if not, no curl would ever take it."""
-        place = self._idle.pop() if self._idle else Place(self._options, self._guarded)
+        place = self._idle.pop() if self._idle else Place(self._options, self._guard)
         try:
             place.load(errand, number, envelope)
         except (ValueError, TypeError, pycurl.error):  # Letters beyond ASCII, a NUL, …
@@ -301,6 +304,8 @@ class Wire:
         for curl in self.under_way:
             self._multi.remove_handle(curl)
         self._multi.close()
+        for place in [*self.under_way.values(), *self._idle]:
+            place.curl.close()
 
 
 class Pusher:
@@ -318,16 +323,17 @@ class Pusher:
         connections: int = 4,
         timeout: float = 15.0,
         connect_timeout: float = 5.0,
+        guard: Guard = is_public,
     ) -> None:
-        guarded = not allow_private_addresses
-        options = _options(ca_file, guarded, timeout, connect_timeout)
+        self._schemes = ("https://", "http://") if allow_private_addresses else ("https://",)
+        options = _options(ca_file, timeout, connect_timeout)
+        doorman = None if allow_private_addresses else guard
         http1 = {**options, pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1}
         http2 = {**options, pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_2TLS, pycurl.PIPEWAIT: 1}
         window = min(in_flight, HTTP1_CONNECTIONS)
         self._selector = selectors.DefaultSelector()
-        self._http1 = Wire(self._selector, http1, connections=window, window=window, guarded=guarded)
-        self._http2 = Wire(self._selector, http2, connections=connections, window=in_flight, guarded=guarded)
-        self._schemes = ("https://",) if guarded else ("https://", "http://")
+        self._http1 = Wire(self._selector, http1, connections=window, window=window, guard=doorman)
+        self._http2 = Wire(self._selector, http2, connections=connections, window=in_flight, guard=doorman)
         self._lanes: dict[str, Lane] = {}
         self._urgent: deque[Errand] = deque()
         self._normal: deque[Errand] = deque()
@@ -473,8 +479,8 @@ class Pusher:
         errand, lane = place.errand, place.errand.lane
         errand.in_flight -= 1
         lane.busy -= 1
-        if answer.status and not lane.settled:
-            lane.settled = True
+        if answer.status and not lane.http_is_known:
+            lane.http_is_known = True
             if place.curl.getinfo(pycurl.INFO_HTTP_VERSION) < pycurl.CURL_HTTP_VERSION_2_0:
                 lane.wire = self._http1
         errand.tell(place.number, answer)
@@ -499,11 +505,11 @@ class Pusher:
             door.close()
 
 
-def _options(ca_file: Path | None, guarded: bool, timeout: float, connect_timeout: float) -> dict[int, object]:
+def _options(ca_file: Path | None, timeout: float, connect_timeout: float) -> dict[int, object]:
     """What is the same for every request."""
     return {
         pycurl.POST: 1,
-        pycurl.PROTOCOLS: pycurl.PROTO_HTTPS if guarded else pycurl.PROTO_HTTPS | pycurl.PROTO_HTTP,
+        pycurl.PROTOCOLS: pycurl.PROTO_HTTPS | pycurl.PROTO_HTTP,
         pycurl.FOLLOWLOCATION: 0,
         pycurl.PROXY: "",  # Not even one from the environment.
         pycurl.NOPROXY: "*",

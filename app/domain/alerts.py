@@ -10,8 +10,9 @@ from sqlalchemy import BigInteger, Column, ForeignKey, Table, exists, select, up
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 
-from app.domain.base import Base, NotFound, Refusal
+from app.domain.base import Base
 from app.domain.messages import cut
+from app.domain.refusals import NotFound, Refusal
 from app.domain.shards import Shard
 from app.domain.stories import Story
 from app.domain.topics import Topic

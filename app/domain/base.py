@@ -1,4 +1,4 @@
-"""What every noun stands on: the mapped base class, the constraint names, and the refusal."""
+"""What every table stands on: the mapped base class and the names of constraints."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -7,21 +7,10 @@ from sqlalchemy import DateTime, Enum, MetaData, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase
 
-
-class Refusal(Exception):
-    """A rule says no; the message is a sentence fit to show to a person."""
-
-
-class NotFound(Refusal):
-    """What was asked for is not there (or is not theirs to see, which reads the same)."""
-
-
-class Forbidden(Refusal):
-    """The proof that was given does not fit."""
-
-
-class Unauthenticated(Refusal):
-    """We do not know who asks."""
+from app.domain.refusals import Forbidden as Forbidden
+from app.domain.refusals import NotFound as NotFound
+from app.domain.refusals import Refusal as Refusal
+from app.domain.refusals import Unauthenticated as Unauthenticated
 
 
 class Base(DeclarativeBase):

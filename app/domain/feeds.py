@@ -9,7 +9,8 @@ from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Table, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 
-from app.domain.base import Base, NotFound, Refusal
+from app.domain.base import Base
+from app.domain.refusals import NotFound, Refusal
 from app.domain.topics import Topic
 
 A_DAY = timedelta(days=1)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 
 from app.domain.base import Base
+from app.domain.entries import Entry
 from app.domain.feeds import Feed
 from app.domain.topics import Topic, spoken_of
 
@@ -20,19 +21,6 @@ from app.domain.topics import Topic, spoken_of
 TOO_OLD_TO_RING = timedelta(hours=24)
 # How long a story that turns up under one more topic may still ring for that topic's readers.
 STILL_FRESH = timedelta(hours=6)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """One parsed item of a feed: clear text (no HTML), absolute http(s) addresses, times with a zone."""
-
-    title: str  # never empty, at most 500 characters
-    url: str  # never empty, at most 2,048 characters
-    guid: str | None = None
-    summary: str = ""  # at most 5,000 characters
-    image: str | None = None
-    published_at: datetime | None = None  # None: absent or unreadable
-    tags: tuple[str, ...] = ()  # at most 50 of at most 200 characters, as the publisher wrote them
 
 
 story_topics = Table(
@@ -111,11 +99,11 @@ def _is_noise(parameter: str) -> bool:
 def names_of(feed_id: int, entries: Sequence[Entry]) -> list[list[str]]:
     """For each entry the names it is known by; entries that share one are one story.
 
-    An address that three or more items of one document share is no story's own (a link to the front page), and
-    a guid that stands beside two different addresses is void in that document (feeds repeat them by mistake).
+    A front page, or an address that three or more items of one document share, is no story's own; and a guid that
+    stands beside two different addresses is void in that document (feeds repeat them by mistake).
     """
     addresses = [canonical(entry.url) for entry in entries]
-    shared = {address for address, count in Counter(addresses).items() if count > 2}
+    shared = {address for address, count in Counter(addresses).items() if count > 2 or address.endswith("/")}
     beside: dict[str, set[str]] = {}
     for entry, address in zip(entries, addresses, strict=True):
         beside.setdefault(entry.guid or "", set()).add(address)

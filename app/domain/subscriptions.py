@@ -12,12 +12,25 @@ from datetime import datetime
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, LargeBinary, Table, delete, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    Table,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 
-from app.domain.base import Base, Forbidden, NotFound, Refusal, Unauthenticated
+from app.domain.base import Base
+from app.domain.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 from app.domain.topics import Topic
 
 # The push services that browsers name today: the host itself or anything below it.
@@ -186,6 +199,7 @@ async def subscribe(
     The same endpoint must come with the same `auth`, or anybody who learnt an endpoint could take it over. Without
     topics a known browser keeps those it has. A browser that shows its key keeps it; one that lost it gets another.
     """
+    await _in_turn(session, browser)
     known = await _by_endpoint(session, browser.endpoint)
     if known is None:
         if not topics:
@@ -194,10 +208,9 @@ async def subscribe(
         fresh = Subscription(key_hash=hash_of(secret), vapid_key_id=vapid_key_id, created_at=now, topics=list(topics))
         _put(fresh, browser)
         _greet(fresh, time_zone, language, now)
-        if await _added(session, fresh):
-            return fresh, secret, True
-        known = await _by_endpoint(session, browser.endpoint)
-        assert known is not None
+        session.add(fresh)
+        await session.flush()
+        return fresh, secret, True
     prove(known, browser.auth)
     known.p256dh, known.vapid_key_id = browser.p256dh, vapid_key_id
     if topics:
@@ -206,14 +219,10 @@ async def subscribe(
     return known, _same_key(known, key), False
 
 
-async def _added(session: AsyncSession, fresh: Subscription) -> bool:
-    """False if the same browser was stored by a second click at the same moment."""
-    try:
-        async with session.begin_nested():
-            session.add(fresh)
-    except IntegrityError:
-        return False
-    return True
+async def _in_turn(session: AsyncSession, browser: Browser) -> None:
+    """Two clicks, or the page and its service worker, may bring the same new endpoint at the same moment."""
+    number = int.from_bytes(browser.endpoint_hash[:8], signed=True)
+    await session.execute(select(func.pg_advisory_xact_lock(number)))
 
 
 async def renew(
@@ -227,6 +236,7 @@ async def renew(
     now: datetime,
 ) -> tuple[Subscription, str]:
     """The browser changed its endpoint; everything else stays. Proven by the old endpoint's `auth`."""
+    await _in_turn(session, browser)
     known = await _by_endpoint(session, old_endpoint)
     if known is None:
         # A renewal whose answer was lost is asked for again: the new endpoint is there and proves itself.
@@ -295,13 +305,15 @@ class Recipient:
 
     id: int
     endpoint: str
+    lane: str
     p256dh: bytes
     auth: bytes
 
 
 async def recipients(session: AsyncSession, ids: Collection[int]) -> dict[int, Recipient]:
     """Those of `ids` that live; a reader who stopped after the plan is not among them."""
-    query = select(Subscription.id, Subscription.endpoint, Subscription.p256dh, Subscription.auth).where(
+    wanted = (Subscription.id, Subscription.endpoint, Subscription.lane, Subscription.p256dh, Subscription.auth)
+    query = select(*wanted).where(
         Subscription.id == text("ANY(:ids)").bindparams(ids=list(ids)), Subscription.ended_at.is_(None)
     )
     return {row[0]: Recipient(*row) for row in await session.execute(query)}

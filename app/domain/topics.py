@@ -9,7 +9,8 @@ from sqlalchemy import BigInteger, Identity, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.domain.base import Base, Refusal
+from app.domain.base import Base
+from app.domain.refusals import Refusal
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 

@@ -1,0 +1,17 @@
+"""Refusals: a rule says no, and can say why to a person. (Apart from tables: it costs nothing to import.)"""
+
+
+class Refusal(Exception):
+    """A rule says no; the message is a sentence fit to show to a person."""
+
+
+class NotFound(Refusal):
+    """What was asked for is not there (or is not theirs to see, which reads the same)."""
+
+
+class Forbidden(Refusal):
+    """The proof that was given does not fit."""
+
+
+class Unauthenticated(Refusal):
+    """We do not know who asks."""
