@@ -4,19 +4,17 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+from typer.exceptions import TyperException
 
 from app import database
 from app import up as upping
@@ -25,18 +23,16 @@ from app.domain.alerts import USUAL_TTL, Alert, AlertState, Level, alert_by_id, 
 from app.domain.feeds import Policy, every_feed, feed_by_url
 from app.domain.refusals import Refusal
 from app.domain.topics import every_topic, topics_named
-from app.embedded import serving
+from app.lane_commands import lane
 from app.migrate import migrate as migrate_database
 from app.migrate import must_be_current
 from app.polling import poll_now
 from app.release import release
-from app.settings import Settings
 from app.sources import add_feed, add_topic
+from app.terminal import Json, database_of, now, out, read_settings, run, run_on_engine, show
 from app.vapid import load_key, make_key
 from bench import fanout, scale
 from bench.sink import Kind
-
-T = TypeVar("T")
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -49,11 +45,15 @@ feed = typer.Typer(no_args_is_help=True, help="The documents that bring stories.
 alert = typer.Typer(no_args_is_help=True, help="Ring the bell.")
 vapid = typer.Typer(no_args_is_help=True, help="The key that push services know us by.")
 bench = typer.Typer(no_args_is_help=True, help="Measure this machine: how fast an alert goes out, and what it costs.")
-for name, group in (("topic", topic), ("feed", feed), ("alert", alert), ("vapid", vapid), ("bench", bench)):
+for name, group in (
+    ("topic", topic),
+    ("feed", feed),
+    ("alert", alert),
+    ("lane", lane),
+    ("vapid", vapid),
+    ("bench", bench),
+):
     cli.add_typer(group, name=name)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-out = Console(highlight=False)
 
 
 @cli.command()
@@ -65,7 +65,7 @@ def up(
 ) -> None:
     """Run everything: database, migrations, pages and workers. Ctrl-C stops it; the data stays."""
     changes: dict[str, Any] = {"data_dir": data} if data else {}
-    upping.up(_settings(**changes), host=host, port=port, demo=demo)
+    upping.up(read_settings(**changes), host=host, port=port, demo=demo)
 
 
 @cli.command()
@@ -74,8 +74,8 @@ def web(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve the pages and the API only."""
-    settings = _settings()
-    with _database(settings) as url:
+    settings = read_settings()
+    with database_of(settings) as url:
         must_be_current(url)
         upping.serve(settings.model_copy(update={"database_url": url}), host=host, port=port)
 
@@ -85,8 +85,8 @@ def worker(
     processes: Annotated[int | None, typer.Option(min=1, help="Default: NEWSBELL_WORKERS, or one per core.")] = None,
 ) -> None:
     """Poll feeds and send alerts only. Any number of machines may do so on one database."""
-    settings = _settings()
-    with _database(settings) as url:
+    settings = read_settings()
+    with database_of(settings) as url:
         must_be_current(url)
         load_key(settings.vapid_key_file)
         upping.work(settings.model_copy(update={"database_url": url}), processes)
@@ -95,7 +95,7 @@ def worker(
 @cli.command()
 def migrate() -> None:
     """Bring the database to this release's schema."""
-    with _database(_settings()) as url:
+    with database_of(read_settings()) as url:
         migrate_database(url)
     out.print("The database is on this release's schema.")
 
@@ -108,7 +108,7 @@ def topic_add(
     synonym: Annotated[list[str] | None, typer.Option(help="A tag of publishers that means this; repeatable.")] = None,
 ) -> None:
     """Add a topic that readers can follow."""
-    _run(lambda session: add_topic(session, slug, name, description=description, synonyms=synonym or []))
+    run(lambda session: add_topic(session, slug, name, description=description, synonyms=synonym or []))
     out.print(f"Added the topic {name}.")
 
 
@@ -116,10 +116,9 @@ def topic_add(
 def topic_list(as_json: Json = False) -> None:
     """Every topic."""
     rows = [
-        {"slug": t.slug, "name": t.name, "description": t.description, "synonyms": t.synonyms}
-        for t in _run(every_topic)
+        {"slug": t.slug, "name": t.name, "description": t.description, "synonyms": t.synonyms} for t in run(every_topic)
     ]
-    _show(rows, as_json, empty="No topics yet. ./newsbell topic add ukraine --name Ukraine makes one.")
+    show(rows, as_json, empty="No topics yet. ./newsbell topic add ukraine --name Ukraine makes one.")
 
 
 @feed.command("add")
@@ -131,7 +130,7 @@ def feed_add(
     ] = Policy.AUTO,
 ) -> None:
     """Follow a feed. Its first poll only remembers what is there: nothing old rings."""
-    _run(lambda session: add_feed(session, url, topic, policy, _now()))
+    run(lambda session: add_feed(session, url, topic, policy, now()))
     out.print("Added. The worker polls it now; what it lists today is remembered and does not ring.")
 
 
@@ -149,15 +148,15 @@ def feed_list(as_json: Json = False) -> None:
             "next_poll_at": f.next_poll_at,
             "trouble": f.trouble,
         }
-        for f in _run(every_feed)
+        for f in run(every_feed)
     ]
-    _show(rows, as_json, empty="No feeds yet. ./newsbell feed add https://… --topic ukraine makes one.")
+    show(rows, as_json, empty="No feeds yet. ./newsbell feed add https://… --topic ukraine makes one.")
 
 
 @feed.command("poll")
 def feed_poll(url: Annotated[str | None, typer.Argument(help="One feed; default: all.")] = None) -> None:
     """Poll now instead of waiting for the next turn, and say what came of it."""
-    _run_on_engine(lambda sessions: _poll(sessions, url))
+    run_on_engine(lambda sessions: _poll(sessions, url))
 
 
 @alert.command("send")
@@ -183,19 +182,19 @@ def alert_send(
             topics=await topics_named(session, topic),
             level=level,
             ttl=timedelta(hours=ttl),
-            now=_now(),
+            now=now(),
         )
         session.add(written)
-        await release(session, written, _now())
+        await release(session, written, now())
         return written
 
-    _run_on_engine(lambda sessions: _send(sessions, write, as_json))
+    run_on_engine(lambda sessions: _send(sessions, write, as_json))
 
 
 @vapid.command("new")
 def vapid_new() -> None:
     """Make the key. Only once: every subscription depends on it."""
-    path = _settings().vapid_key_file
+    path = read_settings().vapid_key_file
     make_key(path)
     out.print(f"Made {path}. Keep a copy of it in a safe place: without it every reader must subscribe anew.")
 
@@ -203,7 +202,7 @@ def vapid_new() -> None:
 @vapid.command("show")
 def vapid_show() -> None:
     """The public key, as browsers get it."""
-    out.print(load_key(_settings().vapid_key_file).public_key)
+    out.print(load_key(read_settings().vapid_key_file).public_key)
 
 
 Processes = Annotated[int | None, typer.Option(min=1, help="Sending processes; default: one per core.")]
@@ -292,7 +291,7 @@ def _in_words(alert: Alert, counts: dict[str, int]) -> str:
 
 
 async def _poll(sessions: database.Sessions, url: str | None) -> None:
-    asked = _now()
+    asked = now()
     async with database.transaction(sessions) as session:
         wanted = [await feed_by_url(session, url)] if url else await every_feed(session)
         for feed in wanted:
@@ -317,82 +316,13 @@ async def _poll(sessions: database.Sessions, url: str | None) -> None:
         out.print(f"{feed.title or feed.url}: {feed.trouble or 'polled'}", markup=False)
 
 
-def _show(rows: Sequence[dict[str, Any]], as_json: bool, *, empty: str) -> None:
-    if as_json:
-        typer.echo(json.dumps(list(rows), default=lambda value: value.isoformat(), ensure_ascii=False))
-        return
-    if not rows:
-        out.print(empty)
-        return
-    table = Table(*(str(column).replace("_", " ") for column in rows[0]), box=None, header_style="bold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    out.print(table)
-
-
-def _cell(value: object) -> str:
-    match value:
-        case None:
-            return "–"
-        case datetime():
-            return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
-        case list():
-            return ", ".join(map(str, value))
-        case _:
-            return str(value)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _settings(**changes: Any) -> Settings:
-    try:
-        return Settings(**changes)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "NEWSBELL_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise Refusal(f"{name}: {first['msg']}.") from None
-
-
-@contextmanager
-def _database(settings: Settings) -> Iterator[str]:
-    """The database that is named, or our own one, started for as long as we need it."""
-    if settings.database_url:
-        yield settings.database_url
-        return
-    with serving(settings.data_dir) as url:
-        yield url
-
-
-def _run(step: Callable[[AsyncSession], Awaitable[T]]) -> T:
-    """One step in one transaction."""
-
-    async def in_transaction(sessions: database.Sessions) -> T:
-        async with database.transaction(sessions) as session:
-            return await step(session)
-
-    return _run_on_engine(in_transaction)
-
-
-def _run_on_engine(work: Callable[[database.Sessions], Awaitable[T]]) -> T:
-    async def run(url: str) -> T:
-        engine = database.connect(url, pool_size=2)
-        try:
-            return await work(database.sessions_of(engine))
-        finally:
-            await engine.dispose()
-
-    with _database(_settings()) as url:
-        must_be_current(url)
-        return asyncio.run(run(url))
-
-
 def main() -> None:
     try:
-        cli(standalone_mode=True)
+        sys.exit(cli(standalone_mode=False, prog_name="./newsbell"))
     except Refusal as refusal:
         sys.exit(f"newsbell: {refusal}")
+    except TyperException as misuse:  # an option that there is not, a value that does not fit
+        sys.exit(f"newsbell: {_said(misuse).rstrip('.')}. Try --help.")
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0]
         sys.exit(f"newsbell: the database does not answer: {reason}.")
@@ -400,6 +330,12 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         os._exit(1)
+
+
+def _said(misuse: TyperException) -> str:
+    """The parameter is named by format_message(), which the public base class lacks."""
+    message: str = getattr(misuse, "format_message", misuse.__str__)()
+    return message
 
 
 if __name__ == "__main__":

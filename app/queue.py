@@ -11,10 +11,12 @@ from typing import Any
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued
 from psycopg import AsyncConnection
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 # Queues keep kinds of work from standing in each other's way: a publisher that hangs must not hold up an alert.
-FEEDS, ALERTS, TIME = "feeds", "alerts", "time"
+FEEDS, ALERTS, BREAKING, TIME = "feeds", "alerts", "breaking", "time"
+QUEUES = (FEEDS, ALERTS, BREAKING, TIME)
 
 POLL_FEED = "poll_feed"
 PLAN_ALERT = "plan_alert"
@@ -39,16 +41,18 @@ async def enqueue(
     priority: int = 0,
     lock: str | None = None,
     once: str | None = None,
+    breaking: bool = False,
     **arguments: Any,
 ) -> bool:
     """Write one job with the session's transaction; False if `once` says that it is waiting already.
 
     lock: jobs of one lock never run at the same time. once: at most one job of that name waits at any time.
+    breaking: on the queue that has places of its own, so that nothing is in its way.
     """
     connection = await _driver_connection(session)
     deferrer = _names.configure_task(
         task,
-        queue=QUEUE_OF[task],
+        queue=BREAKING if breaking else QUEUE_OF[task],
         schedule_at=at,
         priority=priority,
         lock=lock,
@@ -64,12 +68,19 @@ async def enqueue(
 
 
 async def enqueue_many(
-    session: AsyncSession, task: str, arguments: Iterable[dict[str, Any]], *, priority: int = 0
+    session: AsyncSession, task: str, arguments: Iterable[dict[str, Any]], *, priority: int = 0, breaking: bool = False
 ) -> None:
     """Write many jobs in one round trip (1,000 in 64 ms)."""
     connection = await _driver_connection(session)
-    deferrer = _names.configure_task(task, queue=QUEUE_OF[task], priority=priority, connection=connection)
+    queue = BREAKING if breaking else QUEUE_OF[task]
+    deferrer = _names.configure_task(task, queue=queue, priority=priority, connection=connection)
     await deferrer.batch_defer_async(*arguments)
+
+
+async def live_workers(session: AsyncSession) -> int:
+    """Processes that gave a sign of life lately; each runs one Procrastinate worker for every queue."""
+    fresh = text("SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '10 seconds'")
+    return max(round((await session.scalar(fresh) or 0) / len(QUEUES)), 1)
 
 
 async def _driver_connection(session: AsyncSession) -> AsyncConnection[Any]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import queue
-from app.domain.alerts import Alert
+from app.domain.alerts import Alert, Level
 from app.domain.topics import Topic
 
 
@@ -29,6 +29,7 @@ async def _enqueue_plan(session: AsyncSession, alert: Alert) -> None:
         session,
         queue.PLAN_ALERT,
         priority=alert.level.priority + 10,
+        breaking=alert.level is Level.BREAKING,
         lock=f"alert:{alert.id}",
         alert_id=str(alert.id),
     )

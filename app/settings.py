@@ -61,7 +61,9 @@ class Settings(BaseSettings):
 
     @property
     def vapid_contact(self) -> str:
-        return self.vapid_subject or self.site_url
+        """Push services want something that looks like a public contact; on localhost there is none."""
+        site = self.site_url if self.site_url.startswith("https://") else "mailto:operator@newsbell.example"
+        return self.vapid_subject or site
 
     @property
     def poll_every(self) -> timedelta:

@@ -25,7 +25,7 @@ from app.migrate import migrate
 from app.settings import Settings
 from app.sources import add_feed, load_starter
 from app.supervisor import Child, port_is_free, supervise
-from app.vapid import load_key, make_key
+from app.vapid import check_subject, load_key, make_key
 
 
 def up(settings: Settings, *, host: str, port: int, demo: bool) -> None:
@@ -60,6 +60,8 @@ def work(settings: Settings, processes: int | None) -> None:
 
 def ensure_key(settings: Settings) -> None:
     """Make the VAPID key on the very first start, and never again: a new one orphans every subscription."""
+    if settings.vapid_subject:
+        check_subject(settings.vapid_subject)
     path = settings.vapid_key_file
     engine = create_engine(database.with_driver(settings.database_url))
     with Session(engine) as session:

@@ -31,6 +31,8 @@ from app.domain.refusals import Refusal
 LIFETIME = timedelta(hours=12)
 # Using one token for long lets the service remember that it is good (RFC 8292 section 5), and Apple asks for it.
 RENEWED_AFTER = timedelta(hours=6)
+# Apple asks not to be shown a new token more often than this.
+DOUBTED_FOR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class Signer:
     def __init__(self, key: VapidKey, subject: str) -> None:
         self.key, self.subject = key, subject
         self._signed: dict[str, tuple[datetime, str]] = {}
+        self._doubted: dict[str, datetime] = {}
         self._lock = Lock()
 
     def authorization(self, origin: str, now: datetime) -> str:
@@ -127,6 +130,17 @@ class Signer:
                 header = self._sign(origin, now)
                 self._signed[origin] = now, header
             return header
+
+    def renew(self, origin: str, refused: str, now: datetime) -> bool:
+        """A service refused this header: whether there is another one to try, a fresh one at most once an hour."""
+        with self._lock:
+            if self._signed.get(origin, (now, ""))[1] != refused:
+                return True  # renewed since
+            if origin in self._doubted and now - self._doubted[origin] < DOUBTED_FOR:
+                return False
+            self._doubted[origin] = now
+            del self._signed[origin]
+            return True
 
     def _sign(self, origin: str, now: datetime) -> str:
         claims = {"aud": origin, "exp": int((now + LIFETIME).timestamp()), "sub": self.subject}

@@ -10,7 +10,7 @@ PROJECT = Path(__file__).parent.parent
 DOORS = {"prompt", "preferences"}
 # What each noun of the domain may know: those before it.
 NOUNS = [
-    *("refusals", "base", "outcomes", "entries", "topics", "feeds", "stories", "messages", "shards", "alerts", "subscriptions", "models"),
+    *("refusals", "base", "outcomes", "entries", "topics", "feeds", "stories", "messages", "shards", "alerts", "lanes", "subscriptions", "models"),
 ]
 # One library, one door.
 ONE_DOOR = {

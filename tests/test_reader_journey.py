@@ -171,6 +171,7 @@ def test_not_now_asks_nothing_and_leaves_one_quiet_line(firefox: Firefox, newsbe
         assert not firefox.asks()
         firefox.reload()
     assert newsbell.subscriptions() == []
+    firefox.until_state("not-now")
     firefox.click("bring-back")
     firefox.until_state("ask")
 

@@ -21,6 +21,7 @@ from app.vapid import Signer, load_key
 from worker import tidy
 from worker.fanout import Fanout
 from worker.fetch import Publishers
+from worker.pace import Pace
 from worker.parse import Parser
 from worker.plan import plan_alert
 from worker.poll import Poller
@@ -29,7 +30,7 @@ from worker.push import Pusher
 log = logging.getLogger("newsbell.worker")
 
 # Jobs that one process works at, by queue: a publisher that hangs takes no place from a shard, nor the other way.
-AT_ONCE = {queue.FEEDS: 8, queue.ALERTS: 12, queue.TIME: 2}
+AT_ONCE = {queue.FEEDS: 8, queue.ALERTS: 24, queue.BREAKING: 12, queue.TIME: 2}
 DRAIN = 3.0  # seconds that a stop waits for what is in flight
 
 
@@ -62,7 +63,10 @@ async def run(settings: Settings, database_url: str) -> None:
         pusher.start()
         parts.callback(pusher.close, DRAIN)
         draining = asyncio.Event()
-        fanout = Fanout(sessions, pusher, signer, draining)
+        pace = Pace(sessions, pusher)
+        looking = asyncio.create_task(pace.run())
+        parts.callback(looking.cancel)
+        fanout = Fanout(sessions, pusher, signer, pace, draining)
         poller = Poller(sessions, publishers, parser, every=settings.poll_every)
         assign(jobs, sessions, fanout, poller)
         await work(jobs, draining)

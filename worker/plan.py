@@ -7,7 +7,7 @@ from uuid import UUID
 from app import queue
 from app.database import Sessions, transaction
 from app.domain import shards
-from app.domain.alerts import AlertState, alert_by_id
+from app.domain.alerts import AlertState, Level, alert_by_id
 
 log = logging.getLogger("newsbell.plan")
 
@@ -27,7 +27,13 @@ async def plan_alert(sessions: Sessions, alert_id: UUID) -> None:
         if planned:
             alert.state, alert.finished_at = AlertState.SENDING, None
             work = [{"shard_id": shard.id} for shard in planned]
-            await queue.enqueue_many(session, queue.SEND_SHARD, work, priority=alert.level.priority)
+            await queue.enqueue_many(
+                session,
+                queue.SEND_SHARD,
+                work,
+                priority=alert.level.priority,
+                breaking=alert.level is Level.BREAKING,
+            )
         elif alert.state is AlertState.RELEASED:  # nobody follows these topics
             alert.state, alert.finished_at = AlertState.FINISHED, now
     log.info("alert %s: %d recipients in %d shards", alert_id, sum(s.size for s in planned), len(planned))

@@ -82,10 +82,26 @@ class Lane:
         self.wire = wire
         self.http_is_known = wire.http1
         self.busy = 0
+        self.per_second: float | None = None  # Set by other threads; None: as fast as it goes.
+        self._saved, self._counted = 0.0, monotonic()
 
     @property
     def full(self) -> bool:
-        return self.busy >= self.wire.window
+        return self.busy >= self.wire.window or (self.per_second is not None and self.next_turn() > 0)
+
+    def next_turn(self) -> float:
+        """Seconds until the pace allows another request. What was not used is saved up, for a tenth of a second."""
+        pace, now = self.per_second, monotonic()
+        if pace is None:
+            return 0.0
+        self._saved = min(self._saved + (now - self._counted) * pace, max(1.0, pace / 10))
+        self._counted = now
+        return max(0.0, (1 - self._saved) / pace)
+
+    def spend(self) -> None:
+        self.busy += 1
+        if self.per_second is not None:
+            self._saved -= 1
 
 
 class Errand:
@@ -369,6 +385,13 @@ class Pusher:
         self._wake()
         return errand
 
+    def pace(self, origin: str, per_second: float | None) -> None:
+        """Draw no faster than this for that origin; None lifts it."""
+        lane = self._lane(origin)
+        if lane.per_second != per_second:
+            lane.per_second = per_second
+            self._wake()
+
     def look_at(self, errand: Errand) -> None:
         """Something about the errand has changed."""
         self._to_look_at.append(errand)
@@ -446,7 +469,7 @@ class Pusher:
             errand.tell(number, Answer(0, trouble="blocked"))
         elif errand.lane.wire.post(errand, number, drawn):
             errand.in_flight += 1
-            errand.lane.busy += 1
+            errand.lane.spend()
         else:
             errand.tell(number, Answer(0, trouble="malformed"))
 
@@ -473,7 +496,9 @@ class Pusher:
     def _patience(self) -> float | None:
         """How long to sleep unless something happens."""
         until = min(self._http1.deadline, self._http2.deadline, self._close_by)
-        return None if until == math.inf else max(0.0, until - monotonic())
+        paced = {e.lane for e in (*self._urgent, *self._normal) if e.lane.per_second is not None}
+        turns = [lane.next_turn() for lane in paced if lane.busy < lane.wire.window]
+        return min([*turns, max(0.0, until - monotonic())]) if turns or until < math.inf else None
 
     def _report(self, place: Place, answer: Answer) -> None:
         errand, lane = place.errand, place.errand.lane

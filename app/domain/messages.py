@@ -10,11 +10,15 @@ from uuid import UUID
 LARGEST = 2800
 
 
-def message(*, alert: UUID, title: str, body: str, url: str, image: str | None, level: str) -> bytes:
+def message(
+    *, alert: UUID, title: str, body: str, url: str, image: str | None, level: str, thread: UUID | None = None
+) -> bytes:
     """A JSON document that is valid Declarative Web Push and what our service worker reads, at most LARGEST bytes.
 
     What is too long is cut at a word: the body first, then the image goes, then the title is cut. Never an error.
+    thread: the alert whose place on the screen this one takes, if it corrects one.
     """
+    shown_as = tag(thread or alert)
     for body_limit, picture, title_limit in (
         (len(body), image, len(title)),
         (600, image, 300),
@@ -23,18 +27,19 @@ def message(*, alert: UUID, title: str, body: str, url: str, image: str | None, 
         (60, None, 80),
         (0, None, 60),
     ):
-        text = _document(alert, cut(title, title_limit), cut(body, body_limit), url, picture, level)
+        text = _document(alert, shown_as, cut(title, title_limit), cut(body, body_limit), url, picture, level)
         if len(text) <= LARGEST:
             return text
-    return _document(alert, cut(title, 60), "", "/", None, level)  # an address of that length opens nothing anyway
+    # An address of that length opens nothing anyway.
+    return _document(alert, shown_as, cut(title, 60), "", "/", None, level)
 
 
-def _document(alert: UUID, title: str, body: str, url: str, image: str | None, level: str) -> bytes:
+def _document(alert: UUID, shown_as: str, title: str, body: str, url: str, image: str | None, level: str) -> bytes:
     notification: dict[str, Any] = {
         "title": title,
         "body": body,
         "navigate": url,
-        "tag": tag(alert),
+        "tag": shown_as,
         "dir": "auto",
         "data": {"alert": str(alert), "level": level},
     }
@@ -44,17 +49,17 @@ def _document(alert: UUID, title: str, body: str, url: str, image: str | None, l
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def tag(alert: UUID) -> str:
-    """Notification tag: a repeat replaces the one on the screen instead of ringing again."""
-    return f"alert-{alert}"
+def tag(thread: UUID) -> str:
+    """Notification tag: a repeat or a correction replaces the one on the screen instead of ringing again."""
+    return f"alert-{thread}"
 
 
-def topic_header(alert: UUID) -> str:
-    """The push service's Topic header (RFC 8030, section 5.4): a repeat replaces the one still waiting there.
+def topic_header(thread: UUID) -> str:
+    """The push service's Topic header (RFC 8030, section 5.4): a repeat or a correction replaces the one still waiting there.
 
     Always 32 characters: Apple refuses lengths that base64 cannot have.
     """
-    return urlsafe_b64encode(hashlib.sha256(tag(alert).encode()).digest()[:24]).decode()
+    return urlsafe_b64encode(hashlib.sha256(tag(thread).encode()).digest()[:24]).decode()
 
 
 def cut(text: str, limit: int) -> str:

@@ -1,7 +1,7 @@
 """Shards: up to 1,000 named recipients of one alert in one lane. The unit of work and a page of the ledger."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -59,9 +59,9 @@ class Planned:
     size: int
 
 
-# The distinct followers of the alert's topics, less those whom the ledger has already (so planning twice is harmless,
-# and an alert that gains a topic reaches only whom it has not reached), cut into shards lane by lane.
-_PLAN = text("""
+# An audience, less those whom the ledger has already (so planning twice is harmless, and an alert that gains a topic
+# reaches only whom it has not reached), cut into shards lane by lane.
+_WRITE = """
     INSERT INTO shards (alert_id, lane, subscription_ids, outcomes, waiting,
                         claim, tries, accepted, gone, refused, failed, held, expired, recalled)
     SELECT :alert, lane, array_agg(id ORDER BY id), decode(repeat('00', count(*)::int), 'hex'), count(*),
@@ -69,13 +69,32 @@ _PLAN = text("""
     FROM (
         SELECT id, lane, (row_number() OVER (PARTITION BY lane ORDER BY id) - 1) / :size AS page
         FROM subscriptions
-        WHERE ended_at IS NULL AND (paused_until IS NULL OR paused_until <= :now)
-          AND id IN (SELECT subscription_id FROM follows WHERE topic_id = ANY(:topics)
-                     EXCEPT SELECT unnest(subscription_ids) FROM shards WHERE alert_id = :alert)
+        WHERE ended_at IS NULL AND {wants}
+          AND id IN ({audience} EXCEPT SELECT unnest(subscription_ids) FROM shards WHERE alert_id = :alert)
     ) AS recipients
     GROUP BY lane, page
     RETURNING id, cardinality(subscription_ids) AS size
-""")
+"""
+
+_PLAN = text(
+    _WRITE.format(
+        wants="(paused_until IS NULL OR paused_until <= :now)",
+        audience="SELECT subscription_id FROM follows WHERE topic_id = ANY(:topics)",
+    )
+)
+
+# They have the wrong text on their screens, so what they follow or pause since makes no difference.
+_PLAN_CORRECTION = text(
+    _WRITE.format(
+        wants="true",
+        audience=f"""
+            SELECT told.id
+            FROM shards CROSS JOIN LATERAL unnest(subscription_ids) WITH ORDINALITY AS told (id, place)
+            WHERE alert_id = ANY(CAST(:wrong AS uuid[])) AND accepted > 0
+              AND get_byte(outcomes, told.place::int - 1) = {Outcome.ACCEPTED:d}
+        """,
+    )
+)
 
 
 async def plan(
@@ -84,6 +103,14 @@ async def plan(
     """Write the audience down: one statement, each reader once however many of the topics they follow."""
     arguments = {"alert": alert_id, "topics": list(topic_ids), "now": now, "size": size}
     rows = await session.execute(_PLAN, arguments)
+    return [Planned(row.id, row.size) for row in rows]
+
+
+async def plan_correction(
+    session: AsyncSession, alert_id: UUID, wrong: Collection[UUID], *, size: int = SIZE
+) -> list[Planned]:
+    """Write down exactly those whom the ledger knows to have got one of the wrong alerts, each once."""
+    rows = await session.execute(_PLAN_CORRECTION, {"alert": alert_id, "wrong": list(wrong), "size": size})
     return [Planned(row.id, row.size) for row in rows]
 
 
@@ -105,11 +132,45 @@ async def record(session: AsyncSession, shard_id: int, claim: int, outcomes: byt
     return written is not None
 
 
+async def claims(session: AsyncSession, alert_id: UUID) -> dict[int, int]:
+    """The open shards of an alert, and how often each was taken."""
+    rows = await session.execute(select(Shard.id, Shard.claim).where(Shard.alert_id == alert_id, Shard.waiting > 0))
+    return {shard_id: claim for shard_id, claim in rows}
+
+
+# In bytea's escape format a zero byte is written \000 and the other outcomes stand for themselves.
+_RECALL = text(rf"""
+    UPDATE shards
+    SET outcomes = decode(
+            replace(encode(outcomes, 'escape'), '\{Outcome.WAITING:03o}', '\{Outcome.RECALLED:03o}'), 'escape'),
+        recalled = recalled + waiting, waiting = 0
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:claims AS int[])) AS idle (id, claim)
+    WHERE shards.id = idle.id AND shards.claim = idle.claim AND waiting > 0
+""")
+
+
+async def recall(session: AsyncSession, idle: Mapping[int, int]) -> None:
+    """Who waits in these shards gets nothing any more, unless a worker took theirs since its claim was read.
+
+    A worker that takes it from now on finds nobody waiting. The claim itself stays. It is there to keep a worker from
+    writing what it no longer knows best; but should there be one after all that was thought dead and sends, its page
+    says who has got the alert and ours does not. So its next checkpoint may overwrite ours; the same checkpoint tells
+    it that the alert is recalled, and it puts down the rest as recalled itself.
+    """
+    await session.execute(_RECALL, {"ids": list(idle), "claims": list(idle.values())})
+
+
 async def progress(session: AsyncSession, alert_id: UUID) -> dict[str, int]:
     """Exact at every moment: how many recipients have which outcome."""
-    sums = [func.coalesce(func.sum(getattr(Shard, label)), 0) for label in COUNTED]
-    row = (await session.execute(select(*sums).where(Shard.alert_id == alert_id))).one()
-    return dict(zip(COUNTED, (int(n) for n in row), strict=True))
+    return (await progress_of(session, [alert_id]))[alert_id]
+
+
+async def progress_of(session: AsyncSession, alert_ids: Collection[UUID]) -> dict[UUID, dict[str, int]]:
+    """The same for many alerts."""
+    sums = [func.sum(getattr(Shard, label)) for label in COUNTED]
+    query = select(Shard.alert_id, *sums).where(Shard.alert_id.in_(alert_ids)).group_by(Shard.alert_id)
+    found = {row[0]: dict(zip(COUNTED, map(int, row[1:]), strict=True)) for row in await session.execute(query)}
+    return {alert_id: found.get(alert_id, dict.fromkeys(COUNTED, 0)) for alert_id in alert_ids}
 
 
 async def open_shards(session: AsyncSession, alert_id: UUID) -> Sequence[int]:

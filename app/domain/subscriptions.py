@@ -8,7 +8,7 @@ import secrets
 from base64 import urlsafe_b64decode
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     Table,
+    case,
     delete,
     func,
     select,
@@ -30,6 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 
 from app.domain.base import Base
+from app.domain.outcomes import Outcome
 from app.domain.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 from app.domain.topics import Topic
 
@@ -76,6 +78,9 @@ class Subscription(Base):
     seen_at: Mapped[datetime]  # The last visit that re-synced it.
     ended_at: Mapped[datetime | None]
     ended_because: Mapped[str] = mapped_column(default="")
+    # Answers that nobody can explain, in a row, and when the first came: three over more than a day end it.
+    strikes: Mapped[int] = mapped_column(default=0, server_default="0")
+    struck_at: Mapped[datetime | None]
     topics: Mapped[list[Topic]] = relationship(secondary=follows, lazy="raise", order_by=Topic.id)
 
 
@@ -267,6 +272,7 @@ def _greet(subscription: Subscription, time_zone: str, language: str, now: datet
     """A visit: the reader is there, so a subscription that had ended lives again."""
     subscription.time_zone, subscription.language = time_zone, language
     subscription.seen_at, subscription.ended_at, subscription.ended_because = now, None, ""
+    subscription.strikes, subscription.struck_at = 0, None
 
 
 def _same_key(subscription: Subscription, key: str | None) -> str:
@@ -308,12 +314,13 @@ class Recipient:
     lane: str
     p256dh: bytes
     auth: bytes
+    strikes: int = 0
 
 
 async def recipients(session: AsyncSession, ids: Collection[int]) -> dict[int, Recipient]:
     """Those of `ids` that live; a reader who stopped after the plan is not among them."""
-    wanted = (Subscription.id, Subscription.endpoint, Subscription.lane, Subscription.p256dh, Subscription.auth)
-    query = select(*wanted).where(
+    of = Subscription
+    query = select(of.id, of.endpoint, of.lane, of.p256dh, of.auth, of.strikes).where(
         Subscription.id == text("ANY(:ids)").bindparams(ids=list(ids)), Subscription.ended_at.is_(None)
     )
     return {row[0]: Recipient(*row) for row in await session.execute(query)}
@@ -330,6 +337,43 @@ async def end(session: AsyncSession, gone: Iterable[Recipient], because: str, no
         .where(Subscription.endpoint_hash.in_(hashes), Subscription.ended_at.is_(None))
         .values(ended_at=now, ended_because=because)
         .returning(Subscription.id)
+    )
+    return len(ended.all())
+
+
+async def strike(session: AsyncSession, ids: Collection[int], now: datetime) -> None:
+    """An answer that nobody can explain; the third, more than a day after the first, ends the subscription."""
+    of = Subscription
+    since = func.coalesce(of.struck_at, now)
+    over = (of.strikes >= 2) & (since < now - timedelta(days=1))
+    await session.execute(
+        update(of)
+        .where(of.id.in_(ids), of.ended_at.is_(None))
+        .values(
+            strikes=of.strikes + 1,
+            struck_at=since,
+            ended_at=case((over, now), else_=None),
+            ended_because=case((over, "unclear"), else_=""),
+        )
+    )
+
+
+async def forgive(session: AsyncSession, ids: Collection[int]) -> None:
+    await session.execute(update(Subscription).where(Subscription.id.in_(ids)).values(strikes=0, struck_at=None))
+
+
+async def end_those_gone(session: AsyncSession, lane: str, now: datetime) -> int:
+    """A person has confirmed it: end everybody of the lane whom the ledger of the last days calls gone."""
+    ended = await session.execute(
+        text("""
+            UPDATE subscriptions SET ended_at = :now, ended_because = 'gone'
+            WHERE ended_at IS NULL AND lane = :lane AND id IN (
+                SELECT member.id FROM shards JOIN alerts ON alerts.id = alert_id,
+                    unnest(subscription_ids) WITH ORDINALITY AS member(id, n)
+                WHERE shards.lane = :lane AND gone > 0 AND get_byte(outcomes, n::int - 1) = :gone
+                  AND alerts.released_at > subscriptions.seen_at AND alerts.released_at > :since)
+            RETURNING id"""),
+        {"now": now, "lane": lane, "gone": int(Outcome.GONE), "since": now - timedelta(days=7)},
     )
     return len(ended.all())
 

@@ -1,0 +1,96 @@
+"""What all commands share: settings, the database for as long as they need it, tables and JSON."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import database
+from app.domain.refusals import Refusal
+from app.embedded import serving
+from app.migrate import must_be_current
+from app.settings import Settings
+
+T = TypeVar("T")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+out = Console(highlight=False)
+
+
+def show(rows: Sequence[dict[str, Any]], as_json: bool, *, empty: str) -> None:
+    if as_json:
+        typer.echo(json.dumps(list(rows), default=lambda value: value.isoformat(), ensure_ascii=False))
+        return
+    if not rows:
+        out.print(empty)
+        return
+    table = Table(*(str(column).replace("_", " ") for column in rows[0]), box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*(cell(value) for value in row.values()))
+    out.print(table)
+
+
+def cell(value: object) -> str:
+    match value:
+        case None:
+            return "–"
+        case datetime():
+            return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+        case list():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def read_settings(**changes: Any) -> Settings:
+    try:
+        return Settings(**changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "NEWSBELL_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise Refusal(f"{name}: {first['msg']}.") from None
+
+
+@contextmanager
+def database_of(settings: Settings) -> Iterator[str]:
+    """The database that is named, or our own one, started for as long as we need it."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    with serving(settings.data_dir) as url:
+        yield url
+
+
+def run(step: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    """One step in one transaction."""
+
+    async def in_transaction(sessions: database.Sessions) -> T:
+        async with database.transaction(sessions) as session:
+            return await step(session)
+
+    return run_on_engine(in_transaction)
+
+
+def run_on_engine(work: Callable[[database.Sessions], Awaitable[T]]) -> T:
+    async def on_engine(url: str) -> T:
+        engine = database.connect(url, pool_size=2)
+        try:
+            return await work(database.sessions_of(engine))
+        finally:
+            await engine.dispose()
+
+    with database_of(read_settings()) as url:
+        must_be_current(url)
+        return asyncio.run(on_engine(url))

@@ -1,0 +1,243 @@
+"""Lanes: a service that is busy, dead, slow or wrong about us costs nobody else anything, and a person is asked."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from sqlalchemy import select
+
+from app.database import Sessions, transaction
+from app.domain.alerts import AlertState
+from app.domain.lanes import (
+    GROWTH,
+    LONGEST_BREAK,
+    PROBE,
+    UNLIMITED,
+    Lane,
+    Tally,
+    a_lane,
+    every_lane,
+    too_many_endings,
+    weigh,
+)
+from app.domain.subscriptions import end_those_gone
+from tests.sink import Sink, a_sink
+from tests.test_fanout import Desk, a_reader, db, desk, many_readers, sink
+
+__all__ = ["db", "desk", "sink"]
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ORIGIN = "https://push.example"
+
+
+def seconds(count: float) -> timedelta:
+    return timedelta(seconds=count)
+
+
+@pytest.fixture
+def other_sink() -> Iterator[Sink]:
+    with a_sink() as made:
+        yield made
+
+
+def test_too_many_halves_the_speed_and_good_answers_bring_it_back_bit_by_bit() -> None:
+    lane = a_lane(ORIGIN, NOW)
+    assert lane.allowed(NOW) is None
+    weigh(lane, Tally(accepted=500, throttled=1), 1000.0, NOW)
+    assert lane.allowed(NOW) == 500
+    assert lane.allowed(NOW + seconds(3)) == 500 + 3 * GROWTH
+    weigh(lane, Tally(accepted=500, throttled=1), 800.0, NOW + seconds(3))
+    assert lane.allowed(NOW + seconds(3)) == 400
+    assert lane.allowed(NOW + seconds(UNLIMITED / GROWTH)) is None
+
+
+def test_answers_to_what_was_under_way_do_not_halve_it_again() -> None:
+    lane = a_lane(ORIGIN, NOW)
+    for tenth in range(5):
+        weigh(lane, Tally(throttled=5), 1000.0, NOW + seconds(tenth / 10))
+    assert lane.rate == 500
+
+
+def test_what_one_reader_is_asked_to_wait_for_does_not_close_the_lane_and_what_many_are_does() -> None:
+    lane = a_lane(ORIGIN, NOW)
+    weigh(lane, Tally(accepted=100, throttled=1, asked=seconds(900)), 100.0, NOW)
+    assert lane.closed_until(NOW) is None
+    weigh(lane, Tally(accepted=100, throttled=40, asked=seconds(900)), 100.0, NOW)
+    assert lane.closed_until(NOW) == NOW + seconds(900)
+    assert lane.closed_until(NOW + seconds(901)) is None
+
+
+def test_a_service_that_fails_is_left_alone_longer_each_time_and_tried_again_gently() -> None:
+    lane, now, pauses = a_lane(ORIGIN, NOW), NOW, []
+    for _ in range(8):
+        weigh(lane, Tally(accepted=10, failed=90), 100.0, now)
+        until = lane.closed_until(now)
+        assert until
+        pauses.append((until - now).total_seconds())
+        now = until
+        assert lane.allowed(now) == PROBE
+    assert pauses == [2, 4, 8, 16, 32, *[LONGEST_BREAK.total_seconds()] * 3]
+    weigh(lane, Tally(accepted=5), 100.0, now)
+    assert lane.breaks == 0
+
+
+@pytest.mark.parametrize(
+    ("tally", "breaks"),
+    [
+        (Tally(failed=19), 0),  # too few to mean anything
+        (Tally(failed=20), 1),
+        (Tally(accepted=80, failed=20), 0),
+        (Tally(accepted=79, failed=21), 1),
+    ],
+)
+def test_the_breaker_wants_enough_failures(tally: Tally, breaks: int) -> None:
+    lane = a_lane(ORIGIN, NOW)
+    weigh(lane, tally, 100.0, NOW)
+    assert lane.breaks == breaks
+
+
+@pytest.mark.parametrize(
+    ("ended", "recipients", "too_many"), [(50, 60, False), (51, 60, True), (100, 1000, False), (101, 1000, True)]
+)
+def test_endings_are_too_many_beyond_fifty_and_a_tenth(ended: int, recipients: int, too_many: bool) -> None:
+    assert too_many_endings(ended, recipients) is too_many
+
+
+@pytest.fixture
+async def looking(desk: Desk) -> AsyncIterator[Desk]:
+    task = asyncio.create_task(desk.pace.run())
+    yield desk
+    task.cancel()
+
+
+async def lane_of(sessions: Sessions) -> Lane:
+    async with transaction(sessions) as session:
+        return (await session.scalars(select(Lane))).one()
+
+
+async def test_a_dead_service_is_left_alone_and_others_readers_do_not_wait(
+    looking: Desk, db: psycopg.Connection, sink: Sink, other_sink: Sink
+) -> None:
+    many_readers(db, sink.url, 300)
+    a_reader(db, f"{other_sink.url}/elsewhere")
+    sink.answer = lambda name, times: "503 Service Unavailable"
+    alert_id = await looking.ring()
+    counts = await looking.send(alert_id)
+    assert counts == {"accepted": 1, "waiting": 300}
+    assert other_sink.received == {"elsewhere": 1}
+    await looking.pace.look(datetime.now(UTC))
+    lane = await lane_of(looking.sessions)
+    assert (lane.origin, lane.breaks) == (sink.url, 1)
+    # While it is closed nothing is sent there, and the work waits in the queue.
+    before = sink.received.total()
+    await looking.send(alert_id)
+    assert sink.received.total() == before
+    # It comes back by itself.
+    sink.answer = lambda name, times: "201 Created"
+    db.execute("UPDATE lanes SET open_at = now()")
+    await looking.pace.look(datetime.now(UTC))
+    assert await looking.send(alert_id) == {"accepted": 301}
+
+
+async def test_a_hanging_service_keeps_its_own_places_only(
+    desk: Desk, db: psycopg.Connection, sink: Sink, other_sink: Sink
+) -> None:
+    many_readers(db, sink.url, 50)
+    a_reader(db, f"{other_sink.url}/elsewhere")
+    sink.delay = 2
+    shard_ids = await desk.plan(await desk.ring())
+    assert len(shard_ids) == 2
+    sending = [asyncio.create_task(desk.fanout.send_shard(shard_id)) for shard_id in shard_ids]
+    while not other_sink.accepted:  # noqa: ASYNC110 - the sink runs on a thread of its own
+        await asyncio.sleep(0.01)
+    assert not sink.accepted
+    await asyncio.gather(*sending)
+    assert sink.accepted.total() == 50
+
+
+async def test_a_limited_lane_is_sent_to_no_faster(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:
+    many_readers(db, sink.url, 120)
+    desk.pace.throttle.pace(sink.url, 60.0)
+    began = asyncio.get_running_loop().time()
+    assert await desk.send(await desk.ring()) == {"accepted": 120}
+    assert asyncio.get_running_loop().time() - began > 1.5
+
+
+async def test_a_refused_authorisation_pauses_the_lane_loses_nobody_and_asks(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    many_readers(db, sink.url, 40)
+    sink.answer = lambda name, times: "401 Unauthorized"
+    alert_id = await desk.ring()
+    for _ in range(2):  # with the token, and with a fresh one
+        assert await desk.send(alert_id) == {"waiting": 40}
+    lane = await lane_of(desk.sessions)
+    assert lane.paused_at
+    assert "NEWSBELL_VAPID_SUBJECT" in lane.alarm
+    tokens = {headers["authorization"] for sent in sink.headers.values() for headers in sent}
+    assert len(tokens) == 2
+    before = sink.received.total()
+    await desk.send(alert_id)
+    assert sink.received.total() == before
+    assert db.execute("SELECT count(*) FROM subscriptions WHERE ended_at IS NOT NULL").fetchone() == (0,)
+    # A person puts it right.
+    sink.answer = lambda name, times: "201 Created"
+    db.execute("UPDATE lanes SET paused_at = NULL")
+    await desk.pace.look(datetime.now(UTC))
+    assert await desk.send(alert_id) == {"accepted": 40}
+    assert (await desk.alert(alert_id)).state is AlertState.FINISHED
+
+
+async def test_an_implausible_share_of_endings_stops_them_and_asks(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    many_readers(db, sink.url, 200)
+    sink.answer = lambda name, times: "410 Gone" if int(name) <= 120 else "201 Created"
+    assert await desk.send(await desk.ring()) == {"accepted": 80, "gone": 120}
+    ended = db.execute("SELECT count(*) FROM subscriptions WHERE ended_at IS NOT NULL").fetchone()
+    assert ended and ended[0] <= 50
+    lane = await lane_of(desk.sessions)
+    assert lane.endings_stopped_at
+    assert "120 of 200" in lane.alarm
+    db.execute("UPDATE subscriptions SET seen_at = seen_at - interval '1 day'")
+    db.execute("UPDATE subscriptions SET seen_at = now() + interval '1 second' WHERE endpoint LIKE '%/7'")
+    async with transaction(desk.sessions) as session:
+        await end_those_gone(session, sink.url, datetime.now(UTC))
+    left = db.execute("SELECT count(*) FROM subscriptions WHERE ended_at IS NULL").fetchone()
+    assert left and left[0] in (80, 81)  # the reader who came back since stays
+
+
+async def test_three_strikes_over_more_than_a_day_end_a_subscription_and_a_good_answer_forgives(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    for name in ("strange", "moody"):
+        a_reader(db, f"{sink.url}/{name}")
+    sink.answer = lambda name, times: "201 Created" if name == "moody" and times == 2 else "418 I'm a teapot"
+
+    def strikes() -> dict[str, tuple[int, bool]]:
+        rows = db.execute("SELECT endpoint, strikes, ended_at IS NOT NULL FROM subscriptions").fetchall()
+        return {endpoint.rpartition("/")[2]: (count, ended) for endpoint, count, ended in rows}
+
+    await desk.send(await desk.ring())
+    assert strikes() == {"strange": (1, False), "moody": (1, False)}
+    await desk.send(await desk.ring())
+    assert strikes() == {"strange": (2, False), "moody": (0, False)}
+    await desk.send(await desk.ring())
+    assert strikes()["strange"] == (3, False)  # all within a day
+    db.execute("UPDATE subscriptions SET struck_at = struck_at - interval '25 hours'")
+    await desk.send(await desk.ring())
+    assert strikes()["strange"] == (4, True)
+    assert strikes()["moody"][1] is False
+
+
+async def test_all_workers_hear_of_it(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:
+    many_readers(db, sink.url, 30)
+    sink.answer = lambda name, times: "429 Too Many Requests\r\nRetry-After: 60"
+    await desk.send(await desk.ring())
+    await desk.pace.look(datetime.now(UTC))
+    async with transaction(desk.sessions) as session:
+        [lane] = await every_lane(session)
+    assert lane.rate is not None
+    assert lane.closed_until(datetime.now(UTC))
