@@ -1,33 +1,27 @@
 """The commands. Each says what it does, refuses with one sentence and exit 1, and speaks JSON to programs."""
 
 import asyncio
-import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession
 from typer.exceptions import TyperException
 
 from app import database
 from app import up as upping
-from app.domain import shards
-from app.domain.alerts import USUAL_TTL, Alert, AlertState, Level, alert_by_id, an_alert
+from app.alert_commands import alert
 from app.domain.feeds import Policy, every_feed, feed_by_url
 from app.domain.refusals import Refusal
-from app.domain.topics import every_topic, topics_named
+from app.domain.topics import every_topic
 from app.lane_commands import lane
 from app.migrate import migrate as migrate_database
 from app.migrate import must_be_current
 from app.polling import poll_now
-from app.release import release
 from app.sources import add_feed, add_topic
 from app.terminal import Json, database_of, now, out, read_settings, run, run_on_engine, show
 from app.vapid import load_key, make_key
@@ -42,7 +36,6 @@ cli = typer.Typer(
 )
 topic = typer.Typer(no_args_is_help=True, help="What readers can follow.")
 feed = typer.Typer(no_args_is_help=True, help="The documents that bring stories.")
-alert = typer.Typer(no_args_is_help=True, help="Ring the bell.")
 vapid = typer.Typer(no_args_is_help=True, help="The key that push services know us by.")
 bench = typer.Typer(no_args_is_help=True, help="Measure this machine: how fast an alert goes out, and what it costs.")
 for name, group in (
@@ -159,38 +152,6 @@ def feed_poll(url: Annotated[str | None, typer.Argument(help="One feed; default:
     run_on_engine(lambda sessions: _poll(sessions, url))
 
 
-@alert.command("send")
-def alert_send(
-    title: Annotated[str, typer.Option()],
-    url: Annotated[str, typer.Option(help="What a click opens.")],
-    topic: Annotated[list[str], typer.Option(help="A topic's short name; repeatable.")],
-    body: Annotated[str, typer.Option()] = "",
-    image: Annotated[str | None, typer.Option(help="https:// address of a picture.")] = None,
-    level: Annotated[Level, typer.Option()] = Level.BREAKING,
-    ttl: Annotated[float, typer.Option(help="Hours after which nobody needs it any more.")] = USUAL_TTL.total_seconds()
-    / 3600,
-    as_json: Json = False,
-) -> None:
-    """Ring the bell for everybody who follows the topics, once each, and watch it go out."""
-
-    async def write(session: AsyncSession) -> Alert:
-        written = an_alert(
-            title=title,
-            body=body,
-            url=url,
-            image=image,
-            topics=await topics_named(session, topic),
-            level=level,
-            ttl=timedelta(hours=ttl),
-            now=now(),
-        )
-        session.add(written)
-        await release(session, written, now())
-        return written
-
-    run_on_engine(lambda sessions: _send(sessions, write, as_json))
-
-
 @vapid.command("new")
 def vapid_new() -> None:
     """Make the key. Only once: every subscription depends on it."""
@@ -246,48 +207,6 @@ def bench_scale(
     """The same for 10,000, 100,000 and 1,000,000 readers: does it get slower or bigger?"""
     count = processes or os.cpu_count() or 1
     scale.run(recipients or scale.SIZES, processes=count, sink=sink, as_json=as_json, svg=svg)
-
-
-async def _send(sessions: database.Sessions, write: Callable[[AsyncSession], Awaitable[Alert]], as_json: bool) -> None:
-    async with database.transaction(sessions) as session:
-        sent = await write(session)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    try:
-        with Progress(*columns, console=Console(stderr=True), disable=as_json) as bar:
-            counts, ended = await _watch(sessions, sent, bar)
-    except asyncio.CancelledError:
-        raise Refusal("Stopped watching. The alert goes on being sent.") from None
-    if as_json:
-        typer.echo(json.dumps({"id": str(sent.id), "state": ended.state, "recipients": ended.recipients} | counts))
-    else:
-        out.print(_in_words(ended, counts))
-
-
-async def _watch(sessions: database.Sessions, sent: Alert, bar: Progress) -> tuple[dict[str, int], Alert]:
-    task = bar.add_task("Planning", total=None)
-    waited = 0.0
-    while True:
-        async with database.transaction(sessions) as session:
-            now = await alert_by_id(session, sent.id)
-            counts = await shards.progress(session, sent.id)
-        done = now.recipients - counts["waiting"]
-        if now.state is not AlertState.RELEASED:
-            bar.update(task, description="Sending", total=now.recipients or 1, completed=done or (not now.recipients))
-        elif waited > 5:
-            bar.update(task, description="Waiting for a worker (./newsbell up or ./newsbell worker)")
-        if now.state in (AlertState.FINISHED, AlertState.RECALLED):
-            return counts, now
-        await asyncio.sleep(0.1)
-        waited += 0.1
-
-
-def _in_words(alert: Alert, counts: dict[str, int]) -> str:
-    if not alert.recipients:
-        return "Nobody follows these topics yet, so nobody got it."
-    assert alert.released_at and alert.finished_at
-    seconds = (alert.finished_at - alert.released_at).total_seconds()
-    told = ", ".join(f"{count:,} {label}" for label, count in counts.items() if count)
-    return f"{alert.recipients:,} recipients in {seconds:.1f} s: {told}."
 
 
 async def _poll(sessions: database.Sessions, url: str | None) -> None:

@@ -4,7 +4,7 @@ A job is written by the same transaction as the rows that make it necessary, so 
 Doors and verbs name the work; only `worker/__main__.py` says which function does it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -81,6 +81,12 @@ async def live_workers(session: AsyncSession) -> int:
     """Processes that gave a sign of life lately; each runs one Procrastinate worker for every queue."""
     fresh = text("SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '10 seconds'")
     return max(round((await session.scalar(fresh) or 0) / len(QUEUES)), 1)
+
+
+async def arguments_under_way(session: AsyncSession, task: str) -> Sequence[dict[str, Any]]:
+    """The arguments of the jobs of this task that workers are at."""
+    doing = text("SELECT args FROM procrastinate_jobs WHERE task_name = :task AND status = 'doing'")
+    return (await session.scalars(doing, {"task": task})).all()
 
 
 async def _driver_connection(session: AsyncSession) -> AsyncConnection[Any]:

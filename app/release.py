@@ -1,19 +1,65 @@
-"""Release: the one way in which an alert goes out, for the poller, the command line and the desk."""
+"""Release, recall, correct: the one way in which an alert goes out or back, for the poller, commands and the desk."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import queue
-from app.domain.alerts import Alert, Level
+from app.domain import shards
+from app.domain.alerts import Alert, AlertState, Level, a_correction, close_if_done, correction_of
+from app.domain.refusals import Refusal
 from app.domain.topics import Topic
+
+# How soon to look again at what is still under way; workers look for scheduled work twice a second.
+AGAIN = timedelta(seconds=0.3)
 
 
 async def release(session: AsyncSession, alert: Alert, now: datetime) -> None:
     """Ring. Written in the caller's transaction together with the work that follows from it."""
     alert.release(now)
     await _enqueue_plan(session, alert)
+
+
+async def recall(session: AsyncSession, alert: Alert, now: datetime) -> None:
+    """Take it back. The caller has locked the alert's row: a plan came before and is seen, or comes after in vain."""
+    alert.recall()
+    await wind_up(session, alert, now)
+
+
+async def wind_up(session: AsyncSession, alert: Alert, now: datetime) -> None:
+    """Of a recalled alert: what no worker is sending becomes `recalled` at once; what one is sending is its to write.
+
+    It does so at its next checkpoint. But it may be giving the shard back at this very moment for a later try, or be
+    dead and not known to be: so we look again until nothing is open.
+    """
+    taken = await shards.claims(session, alert.id)  # before the jobs: whoever begins after that has another claim
+    jobs = await queue.arguments_under_way(session, queue.SEND_SHARD) if taken else []
+    busy = {job["shard_id"] for job in jobs}
+    await shards.recall(session, {shard: claim for shard, claim in taken.items() if not claim or shard not in busy})
+    if not await close_if_done(session, alert.id, now) and alert.finished_at is None:
+        await plan_again(session, alert, now)
+
+
+async def correct(
+    session: AsyncSession,
+    wrong: Alert,
+    now: datetime,
+    *,
+    title: str | None = None,
+    body: str | None = None,
+    url: str | None = None,
+    image: str | None = None,
+) -> Alert:
+    """Another alert in the place of a wrong one, for those who got that. What of it is not sent yet never will be."""
+    if later := await correction_of(session, wrong.id):
+        raise Refusal(f"This alert was corrected already. If that is wrong as well, correct the correction: {later}.")
+    right = a_correction(wrong, title=title, body=body, url=url, image=image, now=now)
+    if wrong.state in (AlertState.RELEASED, AlertState.SENDING):
+        await recall(session, wrong, now)
+    session.add(right)
+    await release(session, right, now)
+    return right
 
 
 async def widen(session: AsyncSession, alert: Alert, topics: Sequence[Topic]) -> None:
@@ -23,11 +69,19 @@ async def widen(session: AsyncSession, alert: Alert, topics: Sequence[Topic]) ->
         await _enqueue_plan(session, alert)
 
 
-async def _enqueue_plan(session: AsyncSession, alert: Alert) -> None:
+async def plan_again(session: AsyncSession, alert: Alert, now: datetime) -> None:
+    await _enqueue_plan(session, alert, at=now + AGAIN, once=f"alert:{alert.id}:again")
+
+
+async def _enqueue_plan(
+    session: AsyncSession, alert: Alert, *, at: datetime | None = None, once: str | None = None
+) -> None:
     # Writing the audience down goes before sending others' shards: it is short, and exact counts wait for it.
     await queue.enqueue(
         session,
         queue.PLAN_ALERT,
+        at=at,
+        once=once,
         priority=alert.level.priority + 10,
         breaking=alert.level is Level.BREAKING,
         lock=f"alert:{alert.id}",

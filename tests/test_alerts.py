@@ -1,7 +1,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select, update
@@ -16,11 +16,16 @@ from app.domain.alerts import (
     Alert,
     AlertState,
     Level,
+    a_correction,
     alert_by_id,
     alert_of,
     an_alert,
     close_if_done,
+    correction_of,
     from_story,
+    id_of_alert,
+    latest_alerts,
+    replaced_by,
     unfinished,
 )
 from app.domain.base import NotFound, Refusal
@@ -135,6 +140,119 @@ def test_an_alert_is_not_sent_twice(state: AlertState) -> None:
     assert (alert.state, alert.released_at) == (state, NOW)
 
 
+# Taking it back
+
+
+@pytest.mark.parametrize("state", [AlertState.DRAFT, AlertState.RELEASED, AlertState.SENDING])
+def test_an_alert_can_be_recalled_until_everybody_has_it(state: AlertState) -> None:
+    alert = some_alert()
+    alert.state = state
+    alert.recall()
+    assert alert.state is AlertState.RECALLED
+
+
+@pytest.mark.parametrize(
+    "state, because", [(AlertState.FINISHED, "already.*alert correct"), (AlertState.RECALLED, "recalled already")]
+)
+def test_afterwards_a_recall_is_refused(state: AlertState, because: str) -> None:
+    alert = some_alert()
+    alert.state = state
+    with pytest.raises(Refusal, match=because):
+        alert.recall()
+    assert alert.state is state
+
+
+# Putting it right
+
+
+def a_wrong_one(state: AlertState = AlertState.FINISHED) -> Alert:
+    wrong = an_alert(
+        title="Wrong",
+        body="Body",
+        url="https://news.example/1",
+        image="https://news.example/1.jpg",
+        topics=[UKRAINE],
+        level=Level.LOW,
+        ttl=DAY,
+        now=NOW,
+    )
+    wrong.state, wrong.story_id = state, 7
+    return wrong
+
+
+def words(alert: Alert) -> tuple[str, str, str, str | None]:
+    return alert.title, alert.body, alert.url, alert.image
+
+
+def test_what_is_left_out_of_a_correction_stays_as_it_was() -> None:
+    wrong = a_wrong_one()
+    right = a_correction(wrong, title="  Right \n", now=NOW + DAY)
+    assert words(right) == ("Right", *words(wrong)[1:])
+    assert (right.level, right.ttl, right.topics, right.story_id) == (Level.LOW, 24 * 3600, [UKRAINE], None)
+    assert (right.state, right.created_at, right.recipients) == (AlertState.DRAFT, NOW + DAY, 0)
+    changed = a_correction(wrong, body="", url="https://news.example/2", image="", now=NOW)
+    assert words(changed) == ("Wrong", "", "https://news.example/2", None)
+
+
+def test_a_correction_has_an_id_of_its_own_and_the_first_ones_thread() -> None:
+    first = a_wrong_one()
+    second = a_correction(first, title="Second", now=NOW)
+    second.state, second.growing = AlertState.SENDING, True
+    second.recall()
+    assert not second.growing
+    third = a_correction(second, title="Third", now=NOW)
+    assert len({first.id, second.id, third.id}) == 3
+    assert (second.corrects_id, third.corrects_id) == (first.id, second.id)
+    assert first.thread == second.thread == third.thread == first.id
+
+
+@pytest.mark.parametrize(
+    "change, because",
+    [
+        ({}, "what is to be read instead"),
+        ({"title": " "}, "needs a title"),
+        ({"url": "news.example"}, "address"),
+    ],
+)
+def test_a_correction_that_would_be_none_is_refused(change: dict[str, str], because: str) -> None:
+    with pytest.raises(Refusal, match=because):
+        a_correction(a_wrong_one(), now=NOW, **change)
+
+
+def test_a_draft_needs_no_correction() -> None:
+    with pytest.raises(Refusal, match="is a draft"):
+        a_correction(a_wrong_one(AlertState.DRAFT), title="Right", now=NOW)
+
+
+# Finding it
+
+
+async def test_an_alert_is_found_by_how_its_id_begins(session: AsyncSession) -> None:
+    topic = await a_topic_row(session)
+    one, other, far = [some_alert(topic) for _ in range(3)]
+    one.id, other.id, far.id = (UUID(start.ljust(32, "0")) for start in ("abcdef12", "abcdef13", "abcde0"))
+    session.add_all([one, other, far])
+    await session.flush()
+    for start in ("abcdef12", "ABCDEF12-0000", " abcdef12\n", str(one.id), one.id.hex):
+        assert await id_of_alert(session, start) == one.id
+    assert await id_of_alert(session, "abcde0") == far.id
+    with pytest.raises(Refusal, match=f"Several .*{one.id}, {other.id}"):
+        await id_of_alert(session, "abcdef")
+    with pytest.raises(NotFound, match="begins with abcdef14"):
+        await id_of_alert(session, "abcdef14")
+    for start in ("", "abcde", "abcdeg", "%%%%%%", "a" * 33):
+        with pytest.raises(Refusal, match="first six characters"):
+            await id_of_alert(session, start)
+
+
+async def test_the_newest_alerts_come_first(session: AsyncSession) -> None:
+    topic = await a_topic_row(session)
+    made = [await an_alert_row(session, topic) for _ in range(3)]
+    for days, alert in zip((2, 3, 1), made, strict=True):
+        alert.created_at = NOW + days * DAY
+    assert await latest_alerts(session, 2) == [made[1], made[0]]
+
+
 # From a story
 
 
@@ -196,8 +314,54 @@ async def test_an_alert_ends_with_its_last_recipient(session: AsyncSession) -> N
     assert await unfinished(session) == []
 
 
-@pytest.mark.parametrize("state", [state for state in AlertState if state is not AlertState.SENDING])
-async def test_only_an_alert_that_is_being_sent_can_end(session: AsyncSession, state: AlertState) -> None:
+async def test_a_recalled_alert_ends_once_and_stays_recalled(session: AsyncSession) -> None:
+    alert, (shard,) = await a_sent_alert(session, shard_count=1)
+    alert.recall()
+    assert not await close_if_done(session, alert.id, NOW)
+    await finish(session, shard)
+    assert await unfinished(session) == [alert.id]
+    assert await close_if_done(session, alert.id, NOW + DAY)
+    await session.refresh(alert)
+    assert (alert.state, alert.finished_at) == (AlertState.RECALLED, NOW + DAY)
+    assert not await close_if_done(session, alert.id, NOW + 2 * DAY)
+    assert await unfinished(session) == []
+
+
+async def test_a_correction_does_not_end_before_what_it_corrects(session: AsyncSession) -> None:
+    wrong, (shard,) = await a_sent_alert(session, shard_count=1)
+    wrong.recall()
+    right = a_correction(wrong, title="Right", now=NOW)
+    right.state = AlertState.SENDING
+    session.add(right)
+    right.growing = True
+    await finish(session, shard)
+    assert await unfinished(session) == [wrong.id]
+    assert await close_if_done(session, wrong.id, NOW)
+    assert not await close_if_done(session, right.id, NOW)  # its last recipients are not written down yet
+    right.growing = False
+    assert await unfinished(session) == [right.id]
+    assert await close_if_done(session, right.id, NOW)
+
+
+async def test_an_alert_has_one_correction_which_replaces_the_whole_thread(session: AsyncSession) -> None:
+    first = await an_alert_row(session, await a_topic_row(session), state=AlertState.FINISHED)
+    assert await correction_of(session, first.id) is None
+    second = a_correction(first, title="Second", now=NOW)
+    session.add(second)
+    await session.flush()
+    second.state = AlertState.FINISHED
+    third = a_correction(second, title="Third", now=NOW)
+    session.add(third)
+    await session.flush()
+    assert await correction_of(session, first.id) == second.id
+    assert {wrong.id for wrong in await replaced_by(session, third)} == {first.id, second.id}
+    with pytest.raises(IntegrityError):
+        async with session.begin_nested():
+            session.add(a_correction(first, title="Another", now=NOW))
+
+
+@pytest.mark.parametrize("state", [AlertState.DRAFT, AlertState.RELEASED, AlertState.FINISHED])
+async def test_an_alert_that_is_not_being_sent_does_not_end(session: AsyncSession, state: AlertState) -> None:
     alert = await an_alert_row(session, await a_topic_row(session), state=state)
     assert not await close_if_done(session, alert.id, NOW)
     assert await unfinished(session) == []

@@ -78,7 +78,15 @@ def test_what_fits_is_not_cut() -> None:
     assert len(read(title="й" * 300, body="й" * 900)["body"]) == 900
 
 
-# Names that make a repeat replace
+# Names that make a repeat or a correction replace
+
+
+def test_a_correction_is_shown_in_the_place_of_what_it_corrects_and_is_an_alert_of_its_own() -> None:
+    first = uuid4()
+    for title in ("Ceasefire agreed", "T" * 10_000):
+        clear = message(alert=ALERT, thread=first, title=title, body="", url="/", image=None, level="low")
+        notification = json.loads(clear)["notification"]
+        assert (notification["tag"], notification["data"]["alert"]) == (tag(first), str(ALERT))
 
 
 def test_a_topic_header_has_32_letters_that_every_push_service_takes() -> None:

@@ -243,7 +243,7 @@ def test_an_alert_from_the_command_line_rings_at_once(
         *("alert", "send", "--title", "The comet has landed", "--body", "In a field, and gently."),
         *("--url", page.url, "--topic", "world-news", "--json"),
     )
-    outcome = json.loads(told.stdout)
+    outcome = json.loads(told)
     assert (outcome["state"], outcome["recipients"], outcome["accepted"]) == ("finished", 1, 1)
     firefox.until_notified("The comet has landed")
     assert firefox.notifications() == [("The comet has landed", "In a field, and gently.")]

@@ -12,7 +12,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database import Sessions, transaction
 from app.domain.alerts import Alert, AlertState
 from app.domain.outcomes import Outcome
-from app.domain.shards import COUNTED, SIZE, Shard, counts, open_shards, plan, progress, record, take
+from app.domain.shards import (
+    COUNTED,
+    SIZE,
+    Shard,
+    claims,
+    counts,
+    open_shards,
+    plan,
+    plan_correction,
+    progress,
+    progress_of,
+    recall,
+    record,
+    take,
+)
 from app.domain.subscriptions import Subscription
 from app.domain.topics import Topic
 from tests.makers import (
@@ -258,6 +272,11 @@ async def test_progress_counts_every_shard_of_the_alert_and_of_no_other(session:
     accepted = sum(shard.size for shard in planned[:2])
     assert await progress(session, one.id) == counts(bytes([1] * accepted + [0] * (7 - accepted)))
     assert (await progress(session, other.id))["waiting"] == 7
+    nobody = uuid4()
+    assert await progress_of(session, [one.id, nobody]) == {
+        one.id: await progress(session, one.id),
+        nobody: dict.fromkeys(COUNTED, 0),
+    }
 
 
 async def test_a_shard_is_open_while_somebody_waits(session: AsyncSession) -> None:
@@ -267,6 +286,102 @@ async def test_a_shard_is_open_while_somebody_waits(session: AsyncSession) -> No
     assert await open_shards(session, alert.id) == [shard_id]
     await record(session, shard_id, 0, b"\1\1\2", 2)
     assert await open_shards(session, alert.id) == []
+
+
+# Recalled
+
+
+async def test_a_recall_leaves_what_is_final_and_balances(session: AsyncSession) -> None:
+    alert, shard_id = await a_page(session, readers=20)
+    outcomes = bytes([0, 1, 0, 2, 3, 4, 5, 6, 7, 1, 0, 0, 1, 2, 0, 6, 7, 0, 1, 0])
+    assert await record(session, shard_id, 0, outcomes, 2)
+    await recall(session, await claims(session, alert.id))
+    [page] = await pages(session, alert)
+    assert page.outcomes == outcomes.replace(b"\0", b"\7")
+    assert {name: getattr(page, name) for name in COUNTED} == counts(page.outcomes)
+    assert (page.claim, page.tries) == (0, 2)
+    assert await claims(session, alert.id) == {}
+
+
+async def test_a_shard_that_is_taken_in_between_is_left_to_who_took_it(session: AsyncSession) -> None:
+    alert, shard_id = await a_page(session)
+    seen = await claims(session, alert.id)
+    taken = await take(session, shard_id)
+    assert taken
+    await recall(session, seen)
+    assert (await progress(session, alert.id))["waiting"] == 3
+    assert await record(session, shard_id, taken.claim, b"\1\7\7", 1)
+    await recall(session, {})
+
+
+async def test_who_sends_without_a_job_knows_better_than_a_recall(session: AsyncSession) -> None:
+    alert, shard_id = await a_page(session)
+    taken = await take(session, shard_id)
+    assert taken
+    await recall(session, await claims(session, alert.id))
+    assert (await progress(session, alert.id))["recalled"] == 3
+    assert await record(session, shard_id, taken.claim, b"\1\0\0", 0)
+    assert await record(session, shard_id, taken.claim, b"\1\7\7", 1)
+    assert await progress(session, alert.id) == counts(b"\1\7\7")
+
+
+async def test_a_shard_that_is_recalled_while_it_is_taken_is_one_or_the_other(sessions: Sessions) -> None:
+    async with transaction(sessions) as session:
+        alert, shard_id = await a_page(session)
+
+    async def take_back() -> None:
+        async with transaction(sessions) as session:
+            await recall(session, await claims(session, alert.id))
+
+    async def claim() -> int:
+        async with transaction(sessions) as session:
+            taken = await take(session, shard_id)
+            assert taken
+            return taken.waiting
+
+    _, waiting = await asyncio.gather(take_back(), claim())
+    async with transaction(sessions) as session:
+        assert (await progress(session, alert.id))["recalled"] == 3 - waiting
+
+
+# Corrected
+
+
+async def test_a_correction_is_for_those_whom_the_ledger_knows_to_have_got_it(session: AsyncSession) -> None:
+    topic = await a_topic_row(session)
+    readers = [(await a_reader(session, topic)).id for _ in Outcome]
+    wrong, right = await an_alert_row(session, topic), await an_alert_row(session, topic)
+    for planned in await plan(session, wrong.id, ids(topic), NOW, size=len(readers) - 3):
+        page = await session.get_one(Shard, planned.id)
+        outcomes = bytes(readers.index(reader) for reader in page.subscription_ids)
+        await record(session, planned.id, 0, outcomes, 1)
+    [planned] = await plan_correction(session, right.id, [wrong.id])
+    assert await written_down(session, right) == [readers[Outcome.ACCEPTED]]
+    assert await plan_correction(session, right.id, [wrong.id]) == []
+
+
+async def test_a_correction_ends_at_who_ended_and_passes_over_pauses(session: AsyncSession) -> None:
+    topic = await a_topic_row(session)
+    readers = [await a_reader(session, topic) for _ in range(3)]
+    wrong, right = await an_alert_row(session, topic), await an_alert_row(session, topic)
+    [planned] = await plan(session, wrong.id, ids(topic), NOW)
+    await record(session, planned.id, 0, b"\1\1\1", 1)
+    readers[0].paused_until, readers[1].ended_at = NOW + MINUTE, NOW
+    await plan_correction(session, right.id, [wrong.id])
+    assert await written_down(session, right) == [readers[0].id, readers[2].id]
+
+
+async def test_who_got_several_wrong_ones_gets_one_correction(session: AsyncSession) -> None:
+    topic = await a_topic_row(session)
+    await many_readers(session, topic, 2500)
+    one, other, right = [await an_alert_row(session, topic) for _ in range(3)]
+    for wrong in (one, other):
+        for planned in await plan(session, wrong.id, ids(topic), NOW):
+            await record(session, planned.id, 0, bytes([Outcome.ACCEPTED]) * planned.size, 1)
+    planned_now = await plan_correction(session, right.id, [one.id, other.id])
+    assert sorted(shard.size for shard in planned_now) == [500, SIZE, SIZE]
+    assert sorted(await written_down(session, right)) == sorted(await written_down(session, one))
+    assert await plan_correction(session, right.id, []) == []
 
 
 # The books balance, whatever a program does

@@ -194,6 +194,7 @@ class Fanout:
         alert, now = run.alert, datetime.now(UTC)
         clear = message(
             alert=alert.id,
+            thread=alert.thread,
             title=alert.title,
             body=alert.body,
             url=alert.url,
@@ -220,7 +221,7 @@ class Fanout:
             f"Authorization: {self.signer.authorization(lane, now)}",
             f"TTL: {max(int((alert.expires_at - now).total_seconds()), 1)}",
             f"Urgency: {alert.level.urgency}",
-            f"Topic: {topic_header(alert.id)}",
+            f"Topic: {topic_header(alert.thread)}",
             "Content-Encoding: aes128gcm",
             "Content-Type: application/octet-stream",
         ]

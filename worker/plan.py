@@ -1,13 +1,26 @@
 """Plan: alert → shards. Who gets it is written down before anything is sent."""
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import queue
 from app.database import Sessions, transaction
 from app.domain import shards
-from app.domain.alerts import AlertState, Level, alert_by_id
+from app.domain.alerts import (
+    Alert,
+    AlertState,
+    Level,
+    alert_by_id,
+    close_if_done,
+    correction_of,
+    replaced_by,
+)
+from app.domain.shards import Planned
+from app.release import plan_again, wind_up
 
 log = logging.getLogger("newsbell.plan")
 
@@ -15,25 +28,52 @@ log = logging.getLogger("newsbell.plan")
 async def plan_alert(sessions: Sessions, alert_id: UUID) -> None:
     """Write the audience of a released alert and enqueue a job for each shard, in one transaction.
 
-    Doing it again adds only readers whom the ledger does not have yet.
+    Doing it again adds only readers whom the ledger does not have yet. One that was recalled or corrected since gets
+    nobody any more.
     """
     now = datetime.now(UTC)
     async with transaction(sessions) as session:
         alert = await alert_by_id(session, alert_id, lock=True)
-        if alert.state in (AlertState.DRAFT, AlertState.RECALLED):
+        if alert.state is AlertState.RECALLED:
+            await wind_up(session, alert, now)
             return
-        planned = await shards.plan(session, alert.id, [topic.id for topic in alert.topics], now)
+        if alert.state is AlertState.DRAFT or await correction_of(session, alert.id):
+            return
+        planned = await (_plan_correction(session, alert) if alert.thread_id else _plan(session, alert, now))
         alert.recipients += sum(shard.size for shard in planned)
-        if planned:
+        if planned or alert.state is AlertState.RELEASED:
             alert.state, alert.finished_at = AlertState.SENDING, None
-            work = [{"shard_id": shard.id} for shard in planned]
-            await queue.enqueue_many(
-                session,
-                queue.SEND_SHARD,
-                work,
-                priority=alert.level.priority,
-                breaking=alert.level is Level.BREAKING,
-            )
-        elif alert.state is AlertState.RELEASED:  # nobody follows these topics
-            alert.state, alert.finished_at = AlertState.FINISHED, now
+        if planned:
+            await _enqueue(session, alert, planned)
+        if alert.growing:
+            await plan_again(session, alert, now)
+        await close_if_done(session, alert.id, now)  # nobody follows these topics, or all have it already
     log.info("alert %s: %d recipients in %d shards", alert_id, sum(s.size for s in planned), len(planned))
+
+
+async def _plan(session: AsyncSession, alert: Alert, now: datetime) -> list[Planned]:
+    return await shards.plan(session, alert.id, [topic.id for topic in alert.topics], now)
+
+
+async def _plan_correction(session: AsyncSession, alert: Alert) -> list[Planned]:
+    """Twice, if what it corrects is still under way: at once for those who got that, then for those who got it since.
+
+    The first time nobody else of the thread, lest one gets the correction before the wrong one that is on its way.
+    """
+    before = await replaced_by(session, alert)  # read before planning: what is over by now is in the plan
+    under_way = any(wrong.finished_at is None for wrong in before)
+    if alert.growing and under_way:
+        return []
+    alert.growing = under_way
+    wrong = [one.id for one in before if not under_way or one.id == alert.corrects_id]
+    return await shards.plan_correction(session, alert.id, wrong)
+
+
+async def _enqueue(session: AsyncSession, alert: Alert, planned: Sequence[Planned]) -> None:
+    await queue.enqueue_many(
+        session,
+        queue.SEND_SHARD,
+        [{"shard_id": shard.id} for shard in planned],
+        priority=alert.level.priority,
+        breaking=alert.level is Level.BREAKING,
+    )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Table, exists, select, update
+from sqlalchemy import BigInteger, Column, ForeignKey, Table, and_, exists, false, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 
@@ -71,6 +71,11 @@ class Alert(Base):
     state: Mapped[AlertState]
     # A story has one alert, whatever brings it.
     story_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("stories.id", ondelete="SET NULL"), unique=True)
+    # An alert is corrected once; who finds its correction wrong as well corrects that one.
+    corrects_id: Mapped[UUID | None] = mapped_column(ForeignKey("alerts.id", ondelete="SET NULL"), unique=True)
+    thread_id: Mapped[UUID | None] = mapped_column(index=True)  # The first alert of a row of corrections.
+    # A correction of what is still under way: whoever gets that yet is a recipient too, so it cannot end before.
+    growing: Mapped[bool] = mapped_column(default=False, server_default=false())
     recipients: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(index=True)
     released_at: Mapped[datetime | None]
@@ -81,10 +86,22 @@ class Alert(Base):
     def expires_at(self) -> datetime:
         return (self.released_at or self.created_at) + timedelta(seconds=self.ttl)
 
+    @property
+    def thread(self) -> UUID:
+        """What readers know it by: a correction takes the place of what it corrects."""
+        return self.thread_id or self.id
+
     def release(self, now: datetime) -> None:
         if self.state is not AlertState.DRAFT:
             raise Refusal(f"This alert was {self.state} already; it is not sent twice.")
         self.state, self.released_at = AlertState.RELEASED, now
+
+    def recall(self) -> None:
+        if self.state is AlertState.FINISHED:
+            raise Refusal("Everybody has this alert already. To replace it on their screens: alert correct.")
+        if self.state is AlertState.RECALLED:
+            raise Refusal("This alert was recalled already.")
+        self.state, self.growing = AlertState.RECALLED, False
 
 
 def an_alert(
@@ -100,18 +117,14 @@ def an_alert(
     story: Story | None = None,
 ) -> Alert:
     """A draft. `release` (app/release.py) sends it on its way."""
-    title, url = " ".join(title.split()), url.strip()
-    if not title:
-        raise Refusal("An alert needs a title.")
-    if not ADDRESS.fullmatch(url) or len(url) > 2048:
-        raise Refusal("An alert's address starts with https:// and has at most 2,048 characters and no spaces.")
+    title, url = _a_title(title), _an_address(url)
     if not topics:
         raise Refusal("An alert needs at least one topic: nobody would get it.")
     if not timedelta(minutes=1) <= ttl <= LONGEST_TTL:
         raise Refusal("An alert lives from one minute to 28 days.")
     return Alert(
         id=uuid4(),
-        title=cut(title, 300),
+        title=title,
         body=cut(body, 1000),
         url=url,
         image=image,
@@ -122,6 +135,51 @@ def an_alert(
         recipients=0,
         created_at=now,
         topics=list(topics),
+    )
+
+
+def _a_title(text: str) -> str:
+    title = cut(" ".join(text.split()), 300)
+    if not title:
+        raise Refusal("An alert needs a title.")
+    return title
+
+
+def _an_address(text: str) -> str:
+    url = text.strip()
+    if not ADDRESS.fullmatch(url) or len(url) > 2048:
+        raise Refusal("An alert's address starts with https:// and has at most 2,048 characters and no spaces.")
+    return url
+
+
+def a_correction(
+    wrong: Alert,
+    *,
+    now: datetime,
+    title: str | None = None,
+    body: str | None = None,
+    url: str | None = None,
+    image: str | None = None,
+) -> Alert:
+    """A draft that takes the place of `wrong` on the screens of those who got it. What is None stays as it was."""
+    if wrong.state is AlertState.DRAFT:
+        raise Refusal("This alert is a draft: nobody has got it, so there is nothing to correct.")
+    if title is None and body is None and url is None and image is None:
+        raise Refusal("Say what is to be read instead: a title, a body, an address or an image.")
+    return Alert(
+        id=uuid4(),
+        title=wrong.title if title is None else _a_title(title),
+        body=wrong.body if body is None else cut(body, 1000),
+        url=wrong.url if url is None else _an_address(url),
+        image=wrong.image if image is None else image or None,
+        level=wrong.level,
+        ttl=wrong.ttl,
+        state=AlertState.DRAFT,
+        corrects_id=wrong.id,
+        thread_id=wrong.thread,
+        recipients=0,
+        created_at=now,
+        topics=list(wrong.topics),
     )
 
 
@@ -150,23 +208,56 @@ async def alert_of(session: AsyncSession, story: Story) -> Alert | None:
     return await session.scalar(query.with_for_update(of=Alert))
 
 
+async def id_of_alert(session: AsyncSession, start: str) -> UUID:
+    """The one that begins so: people do not type 36 characters."""
+    digits = start.strip().lower().replace("-", "")
+    if not re.fullmatch(r"[0-9a-f]{6,32}", digits):
+        raise Refusal(f"“{start[:64]}” is not an alert's id. Its first six characters are enough.")
+    among = Alert.id.between(UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f")))
+    found = (await session.scalars(select(Alert.id).where(among).order_by(Alert.id).limit(5))).all()
+    if not found:
+        raise NotFound(f"There is no alert whose id begins with {start.strip()}.")
+    if len(found) > 1:
+        raise Refusal(f"Several alerts' ids begin with {start.strip()}: {', '.join(map(str, found))}.")
+    return found[0]
+
+
+async def latest_alerts(session: AsyncSession, limit: int) -> Sequence[Alert]:
+    return (await session.scalars(select(Alert).order_by(Alert.created_at.desc(), Alert.id).limit(limit))).all()
+
+
+async def correction_of(session: AsyncSession, alert_id: UUID) -> UUID | None:
+    return await session.scalar(select(Alert.id).where(Alert.corrects_id == alert_id))
+
+
+async def replaced_by(session: AsyncSession, correction: Alert) -> Sequence[Alert]:
+    """All earlier alerts of its thread: who got the first and missed its correction has a wrong text as well."""
+    of_thread = or_(Alert.id == correction.thread, Alert.thread_id == correction.thread)
+    return (await session.scalars(select(Alert).where(of_thread, Alert.id != correction.id))).all()
+
+
+_IS_DONE = and_(~Alert.growing, ~exists().where(Shard.alert_id == Alert.id, Shard.waiting > 0))
+_CAN_END = or_(
+    Alert.state == AlertState.SENDING,
+    and_(Alert.state == AlertState.RECALLED, Alert.finished_at.is_(None)),
+)
+
+
 async def close_if_done(session: AsyncSession, alert_id: UUID, now: datetime) -> bool:
-    """End the alert if none of its recipients is open.
+    """End the alert if none of its recipients is open; one that was recalled stays so.
 
     The row is locked by a statement of its own, so that the second one sees shards which a plan committed meanwhile.
     """
-    await session.execute(select(Alert.id).where(Alert.id == alert_id).with_for_update())
-    open_shards = exists().where(Shard.alert_id == alert_id, Shard.waiting > 0)
+    state = await session.scalar(select(Alert.state).where(Alert.id == alert_id).with_for_update())
     ended = await session.scalar(
         update(Alert)
-        .where(Alert.id == alert_id, Alert.state == AlertState.SENDING, ~open_shards)
-        .values(state=AlertState.FINISHED, finished_at=now)
+        .where(Alert.id == alert_id, _CAN_END, _IS_DONE)
+        .values(state=AlertState.FINISHED if state is AlertState.SENDING else state, finished_at=now)
         .returning(Alert.id)
     )
     return ended is not None
 
 
 async def unfinished(session: AsyncSession) -> Sequence[UUID]:
-    """Alerts that are being sent though nothing of them is open: their last worker died before it could close them."""
-    open_shards = exists().where(Shard.alert_id == Alert.id, Shard.waiting > 0)
-    return (await session.scalars(select(Alert.id).where(Alert.state == AlertState.SENDING, ~open_shards))).all()
+    """Alerts that nobody closed though nothing of them is open: their last worker died before it could."""
+    return (await session.scalars(select(Alert.id).where(_CAN_END, _IS_DONE).order_by(Alert.id))).all()

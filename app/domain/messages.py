@@ -55,7 +55,7 @@ def tag(thread: UUID) -> str:
 
 
 def topic_header(thread: UUID) -> str:
-    """The push service's Topic header (RFC 8030, section 5.4): a repeat or a correction replaces the one still waiting there.
+    """The push service's Topic header (RFC 8030, section 5.4): the next one replaces the one still waiting there.
 
     Always 32 characters: Apple refuses lengths that base64 cannot have.
     """

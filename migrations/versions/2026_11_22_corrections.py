@@ -1,6 +1,6 @@
 """Corrections: an alert may correct another one, and replaces it on the screen and at the push service.
 
-Both columns may be empty: the previous release, which knows neither, goes on writing alerts.
+All columns may be left out: the previous release, which knows none of them, goes on writing alerts.
 """
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("alerts", sa.Column("corrects_id", sa.Uuid(), nullable=True))
     op.add_column("alerts", sa.Column("thread_id", sa.Uuid(), nullable=True))
+    op.add_column("alerts", sa.Column("growing", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.create_foreign_key(
         op.f("fk_alerts_corrects_id_alerts"), "alerts", "alerts", ["corrects_id"], ["id"], ondelete="SET NULL"
     )
@@ -26,5 +27,6 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_alerts_thread_id"), table_name="alerts")
     op.drop_constraint(op.f("uq_alerts_corrects_id"), "alerts", type_="unique")
     op.drop_constraint(op.f("fk_alerts_corrects_id_alerts"), "alerts", type_="foreignkey")
+    op.drop_column("alerts", "growing")
     op.drop_column("alerts", "thread_id")
     op.drop_column("alerts", "corrects_id")

@@ -1,0 +1,92 @@
+"""The benchmark tells the truth: whoever it says got the alert, got it. No time is asserted here."""
+
+import json
+from io import StringIO
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+from bench import fanout, scale
+from bench.chart import bars
+from bench.report import Result, median, result, times_to
+from bench.sink import Kind
+
+
+@pytest.fixture(scope="module")
+def report() -> list[Result]:
+    """A tiny run against everybody, with answers as push services give them on a bad day."""
+    options = fanout.Options(recipients=250, processes=1, sink=Kind.BUILTIN, faults=True)
+    return fanout.measure(options, console=Console(quiet=True))
+
+
+def of(report: list[Result], what: str) -> Result:
+    return next(one for one in report if one.what == what)
+
+
+def test_every_recipient_of_the_product_has_an_outcome(report: list[Result]) -> None:
+    ours = of(report, "newsbell")
+    outcomes = ours.more["outcomes"]
+    assert ours.more["balanced"]
+    assert sum(outcomes.values()) == ours.sent == 250
+    assert outcomes["gone"] > 0
+    assert outcomes["waiting"] == 0
+
+
+def test_the_ledger_agrees_with_what_the_sink_has_counted(report: list[Result]) -> None:
+    ours = of(report, "newsbell")
+    assert ours.accepted == ours.more["outcomes"]["accepted"]
+    assert ours.more["accepted_twice"] == 0
+
+
+def test_the_others_send_to_the_same_readers(report: list[Result]) -> None:
+    for name in ("ceiling", "pywebpush-async", "pywebpush-sync"):
+        other = of(report, name)
+        assert 0.9 * other.sent < other.accepted <= other.sent <= 250
+
+
+def test_a_line_for_programs_has_what_they_rely_on(report: list[Result]) -> None:
+    for one in report:
+        line = json.loads(one.as_json)
+        assert {"what", "sent", "accepted", "per_second", "cpu_us_per_message", "rss_mb"} < line.keys()
+        assert line["rss_mb"] > 0
+        assert all(early <= late for early, late in pairwise(line["seconds_to"].values()))
+
+
+def test_people_get_a_table_a_verdict_and_a_picture(report: list[Result]) -> None:
+    said = StringIO()
+    fanout.tell(report, Console(file=said, width=100))
+    assert "pywebpush-sync" in said.getvalue()
+    assert "the books balance" in said.getvalue()
+    for picture in (fanout.chart(report), scale.chart(report[:1])):
+        assert ElementTree.fromstring(picture).tag.endswith("svg")
+
+
+def test_names_in_a_picture_are_written_not_run() -> None:
+    picture = bars("<b>", "&", [("<script>", 1.0, "")], stressed="")
+    assert "<script>" not in picture
+    ElementTree.fromstring(picture)
+
+
+def test_the_time_to_a_share_is_when_its_last_message_was_accepted() -> None:
+    seconds = [float(n) for n in range(1, 11)]
+    assert times_to(seconds, started=0.0) == {50: 5.0, 90: 9.0, 99: 10.0, 100: 10.0}
+    assert times_to([], started=0.0) == {}
+
+
+def test_the_median_is_one_whole_run() -> None:
+    runs = [
+        result(
+            "x",
+            processes=1,
+            sent=2,
+            started=0.0,
+            accepted_at=[0.0, took],
+            cpu=took,
+            sink_cpu=0.0,
+            rss_mb=1,
+        )
+        for took in (1.0, 4.0, 2.0)
+    ]
+    assert median(runs).cpu_us_per_message == 1_000_000
