@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     site_name: str = Field("Newsbell", description="what the pages call the site")
     vapid_private_key_file: Path | None = Field(None, description="PEM file; empty: vapid.pem in the data folder")
     vapid_subject: str = Field(
-        "", description="contact that push services see, mailto: or https:; empty: the site's address"
+        "", description="contact that push services see, mailto: or https:; empty: the site's https address"
     )
     push_hosts: Words = Field((), description="extra hosts a subscription may name, comma separated, host or host:port")
     push_ca_file: Path | None = Field(

@@ -50,7 +50,9 @@ class Project:
     @property
     def environment(self) -> dict[str, str]:
         mine = {"PATH": f"{self.programs}:/usr/bin:/bin", "CALLS": str(self.programs / "calls")}
-        return {name: value for name, value in os.environ.items() if not name.startswith("NEWSBELL_")} | mine
+        # `./newsbell test` has set some of these for itself.
+        theirs = {name: value for name, value in os.environ.items() if not name.startswith(("NEWSBELL_", "PYTHON"))}
+        return theirs | mine
 
     def run(
         self, *arguments: str, script: Path | None = None, cwd: Path | None = None, **extra: str
