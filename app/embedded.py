@@ -312,14 +312,14 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def _keep_up(server: EmbeddedServer, over: threading.Event) -> None:
+    """Whatever goes wrong (no file descriptor left, a full disk), the watch goes on."""
     while not over.wait(1.0):
-        if server.is_alive():
-            continue
-        log.warning("The built-in PostgreSQL has died; starting it again.")
         try:
-            server.start()
-        except Refusal as refusal:
-            log.error("%s", refusal)
+            if not server.is_alive():
+                log.warning("The built-in PostgreSQL has died; starting it again.")
+                server.start()
+        except (Refusal, OSError) as trouble:
+            log.error("%s", trouble)
 
 
 # --- whom the server runs as ------------------------------------------------------------------------------------
