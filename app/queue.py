@@ -10,9 +10,10 @@ from typing import Any
 
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued
-from psycopg import AsyncConnection
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.base import driver_connection
 
 # Queues keep kinds of work from standing in each other's way: a publisher that hangs must not hold up an alert.
 FEEDS, ALERTS, BREAKING, TIME = "feeds", "alerts", "breaking", "time"
@@ -49,7 +50,7 @@ async def enqueue(
     lock: jobs of one lock never run at the same time. once: at most one job of that name waits at any time.
     breaking: on the queue that has places of its own, so that nothing is in its way.
     """
-    connection = await _driver_connection(session)
+    connection = await driver_connection(session)
     deferrer = _names.configure_task(
         task,
         queue=BREAKING if breaking else QUEUE_OF[task],
@@ -71,7 +72,7 @@ async def enqueue_many(
     session: AsyncSession, task: str, arguments: Iterable[dict[str, Any]], *, priority: int = 0, breaking: bool = False
 ) -> None:
     """Write many jobs in one round trip (1,000 in 64 ms)."""
-    connection = await _driver_connection(session)
+    connection = await driver_connection(session)
     queue = BREAKING if breaking else QUEUE_OF[task]
     deferrer = _names.configure_task(task, queue=queue, priority=priority, connection=connection)
     await deferrer.batch_defer_async(*arguments)
@@ -87,11 +88,3 @@ async def arguments_under_way(session: AsyncSession, task: str) -> Sequence[dict
     """The arguments of the jobs of this task that workers are at."""
     doing = text("SELECT args FROM procrastinate_jobs WHERE task_name = :task AND status = 'doing'")
     return (await session.scalars(doing, {"task": task})).all()
-
-
-async def _driver_connection(session: AsyncSession) -> AsyncConnection[Any]:
-    await session.flush()
-    raw = await (await session.connection()).get_raw_connection()
-    connection = raw.driver_connection
-    assert isinstance(connection, AsyncConnection)
-    return connection

@@ -28,8 +28,8 @@ from app.domain.alerts import (
     replaced_by,
     unfinished,
 )
-from app.domain.base import NotFound, Refusal
 from app.domain.outcomes import Outcome
+from app.domain.refusals import NotFound, Refusal
 from app.domain.shards import Shard
 from app.domain.topics import Topic
 from tests.makers import NOW, a_reader, a_story_row, a_topic_row, an_alert_row, an_entry, some_alert

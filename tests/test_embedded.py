@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.domain.base import Refusal
+from app.domain.refusals import Refusal
 from app.embedded import EmbeddedServer, serving
 
 ROOT = Path(__file__).parent.parent

@@ -109,8 +109,13 @@ class Desk:
 
     async def send(self, alert_id: UUID) -> dict[str, int]:
         for shard_id in await self.plan(alert_id):
-            await self.fanout.send_shard(shard_id)
+            await self.send_shard(shard_id)
         return await self.counts(alert_id)
+
+    async def send_shard(self, shard_id: int) -> None:
+        async with transaction(self.sessions) as session:
+            lane = (await session.get_one(Shard, shard_id)).lane
+        await self.fanout.send_shard(shard_id, lane, Level.BREAKING)
 
     async def counts(self, alert_id: UUID) -> dict[str, int]:
         async with transaction(self.sessions) as session:
@@ -129,7 +134,7 @@ async def desk(sessions: Sessions, tmp_path: Path) -> AsyncIterator[Desk]:
     pusher = Pusher(allow_private_addresses=True, timeout=3)
     pusher.start()
     yield Desk(sessions, pusher, key_file)
-    pusher.close(5)
+    await pusher.aclose(5)
 
 
 async def test_every_recipient_has_an_outcome_and_only_the_gone_are_ended(
@@ -231,7 +236,7 @@ async def test_a_recalled_alert_stops_in_the_middle(desk: Desk, db: psycopg.Conn
     sink.delay = 0.3
     alert_id = await desk.ring()
     shard_ids = await desk.plan(alert_id)
-    sending = asyncio.create_task(desk.fanout.send_shard(shard_ids[0]))
+    sending = asyncio.create_task(desk.send_shard(shard_ids[0]))
     await asyncio.to_thread(until, lambda: sink.accepted)
     async with transaction(desk.sessions) as session:
         await session.execute(update(Alert).values(state=AlertState.RECALLED))
@@ -249,7 +254,7 @@ async def test_a_worker_that_was_thought_dead_can_no_longer_write(
     sink.delay = 0.5
     alert_id = await desk.ring()
     [shard_id] = await desk.plan(alert_id)
-    old = asyncio.create_task(desk.fanout.send_shard(shard_id))
+    old = asyncio.create_task(desk.send_shard(shard_id))
     await asyncio.to_thread(until, lambda: sink.received)
     async with transaction(desk.sessions) as session:
         await shards.take(session, shard_id)

@@ -3,8 +3,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.base import NotFound, Refusal
 from app.domain.feeds import Policy, a_feed, every_feed, feed_by_id, feed_by_url, next_poll
+from app.domain.refusals import NotFound, Refusal
 from tests.makers import NOW, a_feed_row, a_topic_row
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

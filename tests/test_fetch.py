@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.domain.base import Refusal
+from app.domain.refusals import Refusal
 from worker.fetch import PIECES, Body, Fetched, Guard, NotModified, Publishers, Unreachable, Validators, bare
 
 NONE = Validators()

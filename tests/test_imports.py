@@ -31,7 +31,7 @@ ONE_DOOR: dict[str, str | tuple[str, ...]] = {
     "httpcore": "worker/fetch.py",
     "feedparser": "worker/parse.py",
     "ftfy": "worker/parse.py",
-    "pycurl": "worker/push.py",
+    "pycurl": "worker/wire.py",
     "typer": "app/",
     "procrastinate": ("app/queue.py", "worker/", "migrations/"),
     "uvicorn": "app/",

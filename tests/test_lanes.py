@@ -149,7 +149,7 @@ async def test_a_hanging_service_keeps_its_own_places_only(
     sink.delay = 2
     shard_ids = await desk.plan(await desk.ring())
     assert len(shard_ids) == 2
-    sending = [asyncio.create_task(desk.fanout.send_shard(shard_id)) for shard_id in shard_ids]
+    sending = [asyncio.create_task(desk.send_shard(shard_id)) for shard_id in shard_ids]
     while not other_sink.accepted:  # noqa: ASYNC110 - the sink runs on a thread of its own
         await asyncio.sleep(0.01)
     assert not sink.accepted

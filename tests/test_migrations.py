@@ -5,7 +5,7 @@ import pytest
 from alembic import command
 from sqlalchemy.engine import make_url
 
-from app.domain.base import Refusal
+from app.domain.refusals import Refusal
 from app.migrate import config, migrate, must_be_current
 
 

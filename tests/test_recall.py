@@ -17,7 +17,7 @@ import pytest
 from app import release
 from app.database import transaction
 from app.domain.alerts import Alert, AlertState, alert_by_id
-from app.domain.base import Refusal
+from app.domain.refusals import Refusal
 from tests.sink import Sink
 from tests.test_fanout import Desk, a_reader, db, desk, many_readers, sink
 from tests.test_poll import PROJECT, number, until, worker
@@ -90,7 +90,7 @@ async def test_what_no_worker_is_sending_is_recalled_at_once(desk: Desk, db: psy
     sink.answer = lambda name, times: answers[name]
     alert_id = await desk.ring()
     [tried] = [shard for shard in await desk.plan(alert_id) if number(db, LANE, shard, sink.url)]
-    await desk.fanout.send_shard(tried)
+    await desk.send_shard(tried)
     assert await desk.counts(alert_id) == {"accepted": 1, "gone": 1, "failed": 1, "waiting": 3}
 
     alert = await recall(desk, alert_id)
@@ -98,7 +98,7 @@ async def test_what_no_worker_is_sending_is_recalled_at_once(desk: Desk, db: psy
     assert ledger(db, alert_id) == {other: 7} | {
         readers[name]: outcome for name, outcome in {"ok": 1, "gone": 2, "busy": 7, "big": 4, "slow": 7}.items()
     }
-    await desk.fanout.send_shard(tried)  # its next try comes all the same
+    await desk.send_shard(tried)  # its next try comes all the same
     assert sink.received == dict.fromkeys(answers, 1)
     assert number(db, AGAIN, f"alert:{alert_id}:again") == 0  # nothing is left to look at
 
@@ -137,7 +137,7 @@ async def test_a_shard_that_a_worker_gives_back_at_that_moment_is_recalled_when_
     sink.answer = lambda name, times: LATER
     alert_id = await desk.ring()
     [shard_id] = await desk.plan(alert_id)
-    await desk.fanout.send_shard(shard_id)
+    await desk.send_shard(shard_id)
     under_way(db, shard_id)  # the job ends a moment after the pass
 
     assert (await recall(desk, alert_id)).finished_at is None
@@ -158,7 +158,7 @@ async def test_a_worker_that_was_thought_dead_and_sends_still_says_who_got_it(
     sink.delay = 0.3
     alert_id = await desk.ring()
     [shard_id] = await desk.plan(alert_id)
-    sending = asyncio.create_task(desk.fanout.send_shard(shard_id))  # its job was handed on: nobody seems to be at it
+    sending = asyncio.create_task(desk.send_shard(shard_id))  # its job was handed on: nobody seems to be at it
     await asyncio.to_thread(until, lambda: sink.accepted)
     await recall(desk, alert_id)
     await sending

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Sessions, transaction
 from app.domain.alerts import Alert, AlertState, Level
-from app.domain.base import Refusal
 from app.domain.feeds import Feed
+from app.domain.refusals import Refusal
 from app.polling import enqueue_poll, poll_now, without_poll
 from app.release import release, widen
 from tests.makers import NOW, a_feed_row, a_topic_row, an_alert_row, some_alert

@@ -2,8 +2,8 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.base import Refusal
 from app.domain.feeds import Feed, Policy, every_feed
+from app.domain.refusals import Refusal
 from app.domain.topics import every_topic, spoken_of
 from app.polling import without_poll
 from app.sources import add_feed, add_topic, load_starter

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from app.database import Sessions, transaction
-from app.domain.base import Forbidden, NotFound, Refusal, Unauthenticated
+from app.domain.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 from app.domain.subscriptions import (
     CURVE_B,
     PRIME,

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.base import Refusal
+from app.domain.refusals import Refusal
 from app.domain.topics import a_topic, fold, spoken_of, topics_named
 from tests.makers import a_topic_row
 

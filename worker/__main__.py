@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -60,8 +60,8 @@ async def run(settings: Settings, database_url: str) -> None:
         parser = Parser()
         parts.push_async_callback(parser.aclose)
         pusher = Pusher(ca_file=settings.push_ca_file, allow_private_addresses=settings.allow_private_addresses)
-        pusher.start()
-        parts.callback(pusher.close, DRAIN)
+        pushing = pusher.start()
+        parts.push_async_callback(pusher.aclose, DRAIN)
         draining = asyncio.Event()
         pace = Pace(sessions, pusher)
         looking = asyncio.create_task(pace.run())
@@ -69,7 +69,7 @@ async def run(settings: Settings, database_url: str) -> None:
         fanout = Fanout(sessions, pusher, signer, pace, draining)
         poller = Poller(sessions, publishers, parser, every=settings.poll_every)
         assign(jobs, sessions, fanout, poller)
-        await work(jobs, draining)
+        await work(jobs, draining, [pushing, looking])
 
 
 def assign(jobs: App, sessions: database.Sessions, fanout: Fanout, poller: Poller) -> None:
@@ -102,8 +102,11 @@ def periodically(chore: Callable[[], Awaitable[None]]) -> Callable[[int], Awaita
     return task
 
 
-async def work(jobs: App, draining: asyncio.Event) -> None:
-    """Run until SIGTERM or SIGINT; then finish what is in flight, hand the rest back and return."""
+async def work(jobs: App, draining: asyncio.Event, helpers: Iterable[asyncio.Task[None]]) -> None:
+    """Run until SIGTERM or SIGINT; then finish what is in flight, hand the rest back and return.
+
+    Without its helpers a worker would fail at every job, so it ends with them.
+    """
     workers = [asyncio.create_task(one_queue(jobs, name, places)) for name, places in AT_ONCE.items()]
     loop = asyncio.get_running_loop()
 
@@ -116,12 +119,12 @@ async def work(jobs: App, draining: asyncio.Event) -> None:
         loop.add_signal_handler(number, stop)
     log.info("worker %d is ready", os.getpid())
     try:
-        ended, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait([*workers, *helpers], return_when=asyncio.FIRST_COMPLETED)
         if not draining.is_set():  # a queue lost its database: the whole process starts anew
             stop()
-            for worker in ended:
-                worker.result()
-            raise RuntimeError("A worker ended by itself.")
+            for task in ended:
+                task.result()
+            raise RuntimeError("A part of the worker ended by itself.")
     finally:
         await asyncio.gather(*workers, return_exceptions=True)
 

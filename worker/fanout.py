@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import random
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import aclosing
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,16 +18,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import queue
 from app.database import Sessions, transaction
 from app.domain import shards, subscriptions
-from app.domain.alerts import Alert, AlertState, Level, alert_by_id, close_if_done
+from app.domain.alerts import Alert, AlertState, Level, close_if_done
 from app.domain.lanes import lane_for_change, too_many_endings
 from app.domain.messages import message, topic_header
-from app.domain.outcomes import Answer, Cause, Outcome, Verdict, judge, next_try
+from app.domain.outcomes import ACCEPTED, Answer, Cause, Outcome, Verdict, judge, next_try
 from app.domain.shards import Shard
 from app.domain.subscriptions import Recipient
 from app.vapid import Signer
 from worker.pace import Pace
-from worker.push import Envelope, Errand
+from worker.push import Errand
 from worker.seal import seal
+from worker.wire import CREATED, Envelope
 
 log = logging.getLogger("newsbell.fanout")
 
@@ -35,6 +37,8 @@ CHECKPOINT = 0.4  # seconds
 # One strange endpoint may refuse our token for reasons of its own; this many, and this share, may not.
 DOUBTS, DOUBTFUL = 5, 0.05
 STRIKING = (Cause.UNCLEAR, Cause.REDIRECTED)
+# As plain numbers, for loops over a whole page: comparing enum members takes several times as long.
+WAITING, TAKEN = int(Outcome.WAITING), int(Outcome.ACCEPTED)
 
 
 class Pushes(Protocol):
@@ -45,15 +49,24 @@ class Pushes(Protocol):
     ) -> Errand: ...
 
 
+class Job(NamedTuple):
+    """A shard that is to be sent."""
+
+    shard_id: int
+    lane: str
+    level: Level
+
+
 @dataclass
 class Run:
-    """One pass over a shard: what is known of its recipients so far."""
+    """One pass over a shard: what is known of its recipients so far. They are numbered by their place in the shard."""
 
     shard: Shard
     alert: Alert
-    recipients: Mapping[int, Recipient]
     outcomes: bytearray
+    recipients: Mapping[int, Recipient] = field(default_factory=dict)  # Those who waited when the pass began.
     token: str = ""  # The Authorization header of this pass.
+    errand: Errand | None = None
     gone: list[Recipient] = field(default_factory=list)
     struck: list[Recipient] = field(default_factory=list)
     forgiven: list[Recipient] = field(default_factory=list)
@@ -62,8 +75,12 @@ class Run:
     asked: timedelta | None = None  # The longest Retry-After of this pass.
 
     @property
+    def job(self) -> Job:
+        return Job(self.shard.id, self.shard.lane, self.alert.level)
+
+    @property
     def waiting(self) -> list[int]:
-        return [place for place, outcome in enumerate(self.outcomes) if outcome == Outcome.WAITING]
+        return [place for place, outcome in enumerate(self.outcomes) if outcome == WAITING]
 
     @property
     def doubtful(self) -> bool:
@@ -73,13 +90,14 @@ class Run:
         for place in self.waiting:
             self.outcomes[place] = outcome
 
-    def recipient(self, place: int) -> Recipient | None:
-        return self.recipients.get(self.shard.subscription_ids[place])
+    def stop(self) -> None:
+        if self.errand:
+            self.errand.stop()
 
     def note(self, place: int, verdict: Verdict) -> None:
         self.outcomes[place] = verdict.outcome
         self.causes[verdict.cause] += 1
-        recipient = self.recipients[self.shard.subscription_ids[place]]
+        recipient = self.recipients[place]
         if verdict.outcome is Outcome.GONE:
             self.gone.append(recipient)
         elif verdict.cause in STRIKING:
@@ -91,18 +109,14 @@ class Run:
         if verdict.retry_after is not None:
             self.asked = max(verdict.retry_after, self.asked or verdict.retry_after)
 
-
-@dataclass(frozen=True)
-class Ahead:
-    """What one must know of a shard to see whether it can be sent now."""
-
-    lane: str
-    alert_state: AlertState
-    level: Level
-    expires_at: datetime
-
-    def is_over(self, now: datetime) -> bool:
-        return self.alert_state is AlertState.RECALLED or self.expires_at <= now
+    def note_accepted(self, places: Collection[int]) -> None:
+        """The same for many, at a fifth of the cost: this is what nearly all answers say."""
+        outcomes, recipients = self.outcomes, self.recipients
+        for place in places:
+            outcomes[place] = TAKEN
+            if recipients[place].strikes:
+                self.forgiven.append(recipients[place])
+        self.causes[Cause.ACCEPTED] += len(places)
 
 
 class Fanout:
@@ -110,36 +124,42 @@ class Fanout:
 
     def __init__(self, sessions: Sessions, pushes: Pushes, signer: Signer, pace: Pace, draining: asyncio.Event) -> None:
         self.sessions, self.pushes, self.signer, self.pace, self.draining = sessions, pushes, signer, pace, draining
+        self.under_way: defaultdict[UUID, list[Run]] = defaultdict(list)  # by alert
 
-    async def send_shard(self, shard_id: int) -> None:
-        ahead = await self._look_ahead(shard_id)
-        if ahead is None:
-            return
-        now = datetime.now(UTC)
-        closed = None if ahead.is_over(now) else self.pace.closed_until(ahead.lane, now)
-        if closed is not None:
-            await self._come_back(shard_id, ahead, closed + timedelta(seconds=random.random()))
-            return
-        async with self.pace.place(ahead.lane, urgent=ahead.level is Level.BREAKING) as free:
-            if free:
-                await self._pass(shard_id)
-                return
-        await self._come_back(shard_id, ahead, now + timedelta(seconds=1 + random.random()))
+    async def send_shard(self, shard_id: int, lane: str, level: str) -> None:
+        """The job. It names lane and level, so that what cannot be sent now costs no look at the shard."""
+        job = Job(shard_id, lane, Level(level))
+        opens = self.pace.closed_until(lane, datetime.now(UTC))
+        if opens is None:
+            async with self.pace.place(lane, urgent=job.level is Level.BREAKING) as free:
+                if free:
+                    await self._pass(job)
+                    return
+        if not await self._put_off(job, (opens or datetime.now(UTC)) + timedelta(seconds=random.random())):
+            await self._pass(job)  # nothing is sent any more, so no place is needed
 
-    async def _look_ahead(self, shard_id: int) -> Ahead | None:
-        query = select(Shard.lane, Alert).join(Alert, Alert.id == Shard.alert_id).where(Shard.id == shard_id)
+    async def _put_off(self, job: Job, at: datetime) -> bool:
+        """False if the alert is over: recalled, or too old."""
+        query = select(Alert).join(Shard, Shard.alert_id == Alert.id).where(Shard.id == job.shard_id)
         async with transaction(self.sessions) as session:
-            row = (await session.execute(query.where(Shard.waiting > 0))).one_or_none()
-        return Ahead(row[0], row[1].state, row[1].level, row[1].expires_at) if row else None
+            alert = await session.scalar(query)
+            if alert is None or alert.state is AlertState.RECALLED or alert.expires_at <= datetime.now(UTC):
+                return False
+            await self._enqueue(session, job, min(at, alert.expires_at))
+        return True
 
-    async def _come_back(self, shard_id: int, ahead: Ahead, at: datetime) -> None:
-        async with transaction(self.sessions) as session:
-            await self._enqueue(session, shard_id, ahead.level, min(at, ahead.expires_at))
-
-    async def _pass(self, shard_id: int) -> None:
-        run = await self._open(shard_id)
+    async def _pass(self, job: Job) -> None:
+        run = await self._open(job.shard_id)
         if run is None:
             return
+        with self._listed(run):
+            await self._work_off(run)
+        if not run.waiting and run.alert.id not in self.under_way:  # otherwise the last of its runs looks
+            async with transaction(self.sessions) as session:
+                if await close_if_done(session, run.alert.id, datetime.now(UTC)):
+                    log.info("alert %s: finished", run.alert.id)
+
+    async def _work_off(self, run: Run) -> None:
         if run.alert.state is AlertState.RECALLED:
             run.settle(Outcome.RECALLED)
         elif run.alert.expires_at <= datetime.now(UTC):
@@ -155,31 +175,50 @@ class Fanout:
             shard = await shards.take(session, shard_id)
             if shard is None or shard.waiting == 0:
                 return None
-            alert = await alert_by_id(session, shard.alert_id)
-            run = Run(shard, alert, {}, bytearray(shard.outcomes))
-            ids = [shard.subscription_ids[place] for place in run.waiting]
-            run.recipients = await subscriptions.recipients(session, ids)
-        for place in run.waiting:
-            if run.recipient(place) is None:  # stopped since the alert was planned
-                run.outcomes[place] = Outcome.GONE
+            run = Run(shard, await session.get_one(Alert, shard.alert_id), bytearray(shard.outcomes))
+            ids = {place: shard.subscription_ids[place] for place in run.waiting}
+            living = await subscriptions.recipients(session, ids.values())
+        run.recipients = {place: living[id_] for place, id_ in ids.items() if id_ in living}
+        for place in ids.keys() - run.recipients.keys():  # stopped since the alert was planned
+            run.outcomes[place] = Outcome.GONE
         return run
 
     async def _send(self, run: Run) -> bool:
         """Push to everybody who waits, with a checkpoint every half second; False if the shard is no longer ours."""
-        lane, host = run.shard.lane, urlsplit(run.shard.lane).hostname or ""
-        errand = self.pushes.send(self._envelopes(run), origin=lane, urgent=run.alert.level is Level.BREAKING)
+        urgent = run.alert.level is Level.BREAKING
+        run.errand = errand = self.pushes.send(self._envelopes(run), origin=run.shard.lane, urgent=urgent)
         async with aclosing(errand.answers(every=CHECKPOINT)) as batches:
             async for answers in batches:
                 now = datetime.now(UTC)
-                for place, answer in answers:
-                    verdict = judge(host, answer, now)
-                    run.note(place, verdict)
-                    self.pace.note(lane, verdict)
+                self._judge(run, answers, now)
+                if errand.over:
+                    continue  # what closes the run records this, too
                 if not await self._checkpoint(run):
                     return False
                 if self._should_stop(run, now):
                     errand.stop()
         return True
+
+    def _judge(self, run: Run, answers: Sequence[tuple[int, Answer]], now: datetime) -> None:
+        lane, host = run.shard.lane, urlsplit(run.shard.lane).hostname or ""
+        usual = [place for place, answer in answers if answer is CREATED]
+        run.note_accepted(usual)
+        self.pace.note(lane, ACCEPTED, times=len(usual))
+        for place, answer in answers:
+            if answer is not CREATED:
+                verdict = judge(host, answer, now)
+                run.note(place, verdict)
+                self.pace.note(lane, verdict)
+
+    @contextmanager
+    def _listed(self, run: Run) -> Iterator[None]:
+        self.under_way[run.alert.id].append(run)
+        try:
+            yield
+        finally:
+            self.under_way[run.alert.id].remove(run)
+            if not self.under_way[run.alert.id]:
+                del self.under_way[run.alert.id]
 
     def _should_stop(self, run: Run, now: datetime) -> bool:
         return (
@@ -190,7 +229,7 @@ class Fanout:
         )
 
     def _envelopes(self, run: Run) -> Iterator[tuple[int, Envelope | Answer]]:
-        """Drawn on the pusher's thread, one by one, as places come free: sealing and sending overlap."""
+        """Drawn one by one, as places come free: sealing and sending overlap."""
         alert, now = run.alert, datetime.now(UTC)
         clear = message(
             alert=alert.id,
@@ -203,9 +242,7 @@ class Fanout:
         )
         run.token = self.signer.authorization(run.shard.lane, now)
         headers: dict[str, list[str]] = {}
-        for place in run.waiting:
-            recipient = run.recipient(place)
-            assert recipient is not None  # _open() has settled those who stopped
+        for place, recipient in run.recipients.items():
             if recipient.lane not in headers:  # nearly always the shard's; a renewal may have changed it meanwhile
                 headers[recipient.lane] = self._headers(alert, recipient.lane, now)
             try:
@@ -243,14 +280,22 @@ class Fanout:
         async with transaction(self.sessions) as session:
             if not await self._record(session, run, run.shard.tries):
                 return False
-            state = await session.scalar(select(Alert.state).where(Alert.id == run.alert.id))
-        run.alert.state = state or AlertState.RECALLED
+            await self._hear(session, run.alert)
         return True
+
+    async def _hear(self, session: AsyncSession, alert: Alert) -> None:
+        """Whether the alert was recalled; then whatever this worker sends of it stops."""
+        state = await session.scalar(select(Alert.state).where(Alert.id == alert.id))
+        alert.state = state or AlertState.RECALLED
+        if alert.state is AlertState.RECALLED:
+            for run in self.under_way.get(alert.id, ()):
+                run.stop()
 
     async def _close(self, run: Run) -> None:
         """The last word on this pass: the page, and the next pass if somebody still waits."""
         now = datetime.now(UTC)
         async with transaction(self.sessions) as session:
+            await self._hear(session, run.alert)
             if run.alert.state is AlertState.RECALLED:
                 run.settle(Outcome.RECALLED)
             tries = run.shard.tries + (0 if self.draining.is_set() else 1)
@@ -259,10 +304,6 @@ class Fanout:
             if run.waiting:
                 await self._try_later(session, run, tries, now)
         self._say(run)
-        if not run.waiting:
-            async with transaction(self.sessions) as session:
-                if await close_if_done(session, run.alert.id, now):
-                    log.info("alert %s: finished", run.alert.id)
 
     async def _record(self, session: AsyncSession, run: Run, tries: int) -> bool:
         """The page of the ledger, and what the answers mean for the subscriptions, in one transaction."""
@@ -294,17 +335,12 @@ class Fanout:
     async def _try_later(self, session: AsyncSession, run: Run, tries: int, now: datetime) -> None:
         """Not after the alert's end: then the next pass is what writes `expired`."""
         wait = timedelta() if self.draining.is_set() else next_try(tries, run.asked, random.random())
-        await self._enqueue(session, run.shard.id, run.alert.level, min(now + wait, run.alert.expires_at))
+        await self._enqueue(session, run.job, min(now + wait, run.alert.expires_at))
 
-    async def _enqueue(self, session: AsyncSession, shard_id: int, level: Level, at: datetime) -> None:
-        await queue.enqueue(
-            session,
-            queue.SEND_SHARD,
-            at=at,
-            priority=level.priority,
-            breaking=level is Level.BREAKING,
-            shard_id=shard_id,
-        )
+    async def _enqueue(self, session: AsyncSession, job: Job, at: datetime) -> None:
+        urgent = job.level is Level.BREAKING
+        arguments = job._asdict()
+        await queue.enqueue(session, queue.SEND_SHARD, at=at, priority=job.level.priority, breaking=urgent, **arguments)
 
     def _say(self, run: Run) -> None:
         told = ", ".join(f"{count} {cause}" for cause, count in run.causes.most_common()) or "nothing sent"

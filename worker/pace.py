@@ -47,17 +47,17 @@ class Pace:
         lane = self.lanes.get(origin)
         return lane is not None and lane.paused_at is not None
 
-    def note(self, origin: str, verdict: Verdict) -> None:
+    def note(self, origin: str, verdict: Verdict, times: int = 1) -> None:
         tally = self.tallies.setdefault(origin, Tally())
         match verdict.cause:
             case Cause.ACCEPTED:
-                tally.accepted += 1
+                tally.accepted += times
             case Cause.THROTTLED:
-                tally.throttled += 1
+                tally.throttled += times
             case Cause.BUSY | Cause.UNREACHABLE:
-                tally.failed += 1
+                tally.failed += times
             case _:
-                tally.others += 1
+                tally.others += times
         if verdict.retry_after is not None:
             tally.asked = max(verdict.retry_after, tally.asked or verdict.retry_after)
 

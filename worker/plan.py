@@ -73,7 +73,7 @@ async def _enqueue(session: AsyncSession, alert: Alert, planned: Sequence[Planne
     await queue.enqueue_many(
         session,
         queue.SEND_SHARD,
-        [{"shard_id": shard.id} for shard in planned],
+        [{"shard_id": shard.id, "lane": shard.lane, "level": alert.level} for shard in planned],
         priority=alert.level.priority,
         breaking=alert.level is Level.BREAKING,
     )

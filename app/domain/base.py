@@ -1,16 +1,13 @@
-"""What every table stands on: the mapped base class and the names of constraints."""
+"""What every table stands on: the mapped base class, the names of constraints, the way to the driver."""
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import DateTime, Enum, MetaData, Text
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase
-
-from app.domain.refusals import Forbidden as Forbidden
-from app.domain.refusals import NotFound as NotFound
-from app.domain.refusals import Refusal as Refusal
-from app.domain.refusals import Unauthenticated as Unauthenticated
 
 
 class Base(DeclarativeBase):
@@ -30,3 +27,9 @@ class Base(DeclarativeBase):
         # The word itself in a text column: a new member needs no migration that locks the table.
         StrEnum: Enum(StrEnum, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e]),
     }
+
+
+async def driver_connection(session: AsyncSession) -> Any:
+    """Psycopg's own AsyncConnection, in the session's transaction and after all that the session has to write."""
+    await session.flush()
+    return (await (await session.connection()).get_raw_connection()).driver_connection

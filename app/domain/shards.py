@@ -56,6 +56,7 @@ def counts(outcomes: bytes | bytearray) -> dict[str, int]:
 @dataclass(frozen=True)
 class Planned:
     id: int
+    lane: str
     size: int
 
 
@@ -73,7 +74,7 @@ _WRITE = """
           AND id IN ({audience} EXCEPT SELECT unnest(subscription_ids) FROM shards WHERE alert_id = :alert)
     ) AS recipients
     GROUP BY lane, page
-    RETURNING id, cardinality(subscription_ids) AS size
+    RETURNING id, lane, cardinality(subscription_ids) AS size
 """
 
 _PLAN = text(
@@ -103,7 +104,7 @@ async def plan(
     """Write the audience down: one statement, each reader once however many of the topics they follow."""
     arguments = {"alert": alert_id, "topics": list(topic_ids), "now": now, "size": size}
     rows = await session.execute(_PLAN, arguments)
-    return [Planned(row.id, row.size) for row in rows]
+    return [Planned(*row) for row in rows]
 
 
 async def plan_correction(
@@ -111,7 +112,7 @@ async def plan_correction(
 ) -> list[Planned]:
     """Write down exactly those whom the ledger knows to have got one of the wrong alerts, each once."""
     rows = await session.execute(_PLAN_CORRECTION, {"alert": alert_id, "wrong": list(wrong), "size": size})
-    return [Planned(row.id, row.size) for row in rows]
+    return [Planned(*row) for row in rows]
 
 
 async def take(session: AsyncSession, shard_id: int) -> Shard | None:
@@ -121,15 +122,16 @@ async def take(session: AsyncSession, shard_id: int) -> Shard | None:
     )
 
 
+_RECORD = text(f"""
+    UPDATE shards SET outcomes = :outcomes, tries = :tries, {", ".join(f"{label} = :{label}" for label in COUNTED)}
+    WHERE id = :id AND claim = :claim RETURNING id
+""")
+
+
 async def record(session: AsyncSession, shard_id: int, claim: int, outcomes: bytes | bytearray, tries: int) -> bool:
     """Write the page; False if another worker took it meanwhile."""
-    written = await session.scalar(
-        update(Shard)
-        .where(Shard.id == shard_id, Shard.claim == claim)
-        .values(outcomes=bytes(outcomes), tries=tries, **counts(outcomes))
-        .returning(Shard.id)
-    )
-    return written is not None
+    values = {"id": shard_id, "claim": claim, "outcomes": bytes(outcomes), "tries": tries, **counts(outcomes)}
+    return (await session.execute(_RECORD, values)).first() is not None
 
 
 async def claims(session: AsyncSession, alert_id: UUID) -> dict[int, int]:

@@ -9,6 +9,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -30,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 
-from app.domain.base import Base
+from app.domain.base import Base, driver_connection
 from app.domain.outcomes import Outcome
 from app.domain.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 from app.domain.topics import Topic
@@ -305,8 +306,7 @@ async def subscription_of_key(session: AsyncSession, key: str) -> Subscription:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """Where one copy goes."""
 
     id: int
@@ -317,13 +317,17 @@ class Recipient:
     strikes: int = 0
 
 
+_RECIPIENTS = f"SELECT {', '.join(Recipient._fields)} FROM subscriptions WHERE id = ANY(%s) AND ended_at IS NULL"
+
+
 async def recipients(session: AsyncSession, ids: Collection[int]) -> dict[int, Recipient]:
-    """Those of `ids` that live; a reader who stopped after the plan is not among them."""
-    of = Subscription
-    query = select(of.id, of.endpoint, of.lane, of.p256dh, of.auth, of.strikes).where(
-        Subscription.id == text("ANY(:ids)").bindparams(ids=list(ids)), Subscription.ended_at.is_(None)
-    )
-    return {row[0]: Recipient(*row) for row in await session.execute(query)}
+    """Those of `ids` that live; a reader who stopped after the plan is not among them.
+
+    A thousand rows at a time, for every message that is sent: straight from the driver, in binary, takes half as long.
+    """
+    async with (await driver_connection(session)).cursor(binary=True) as cursor:
+        await cursor.execute(_RECIPIENTS, (list(ids),))
+        return {row[0]: Recipient(*row) for row in await cursor.fetchall()}
 
 
 async def end(session: AsyncSession, gone: Iterable[Recipient], because: str, now: datetime) -> int:
