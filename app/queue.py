@@ -84,6 +84,16 @@ async def live_workers(session: AsyncSession) -> int:
     return max(round((await session.scalar(fresh) or 0) / len(QUEUES)), 1)
 
 
+async def lanes_due(session: AsyncSession) -> Sequence[tuple[str, bool]]:
+    """Lanes that have shards to be sent now which no worker has taken, and whether they are of breaking alerts."""
+    waiting = text("""
+        SELECT DISTINCT args->>'lane', queue_name = :breaking FROM procrastinate_jobs
+        WHERE task_name = :task AND status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now())
+    """)
+    rows = await session.execute(waiting, {"task": SEND_SHARD, "breaking": BREAKING})
+    return [(lane, breaking) for lane, breaking in rows]
+
+
 async def arguments_under_way(session: AsyncSession, task: str) -> Sequence[dict[str, Any]]:
     """The arguments of the jobs of this task that workers are at."""
     doing = text("SELECT args FROM procrastinate_jobs WHERE task_name = :task AND status = 'doing'")

@@ -85,8 +85,9 @@ class Desk:
     def __init__(self, sessions: Sessions, pusher: Pusher, key_file: Path) -> None:
         self.sessions = sessions
         self.signer = Signer(load_key(key_file), "mailto:desk@news.example")
-        self.pace = Pace(sessions, pusher)
-        self.fanout = Fanout(sessions, pusher, self.signer, self.pace, asyncio.Event())
+        draining = asyncio.Event()
+        self.pace = Pace(sessions, pusher, draining)
+        self.fanout = Fanout(sessions, pusher, self.signer, self.pace, draining)
 
     async def ring(self, *slugs: str, ttl: timedelta = timedelta(hours=1)) -> UUID:
         async with transaction(self.sessions) as session:

@@ -1,7 +1,9 @@
 """Lanes: a service that is busy, dead, slow or wrong about us costs nobody else anything, and a person is asked."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -22,9 +24,13 @@ from app.domain.lanes import (
     too_many_endings,
     weigh,
 )
+from app.domain.shards import Planned
 from app.domain.subscriptions import end_those_gone
+from app.queue import lanes_due
 from tests.sink import Sink, a_sink
 from tests.test_fanout import Desk, a_reader, db, desk, many_readers, sink
+from worker.pace import PATIENCE, SHARDS_AT_ONCE, Road
+from worker.plan import by_turns
 
 __all__ = ["db", "desk", "sink"]
 
@@ -155,6 +161,43 @@ async def test_a_hanging_service_keeps_its_own_places_only(
     assert not sink.accepted
     await asyncio.gather(*sending)
     assert sink.accepted.total() == 50
+
+
+async def test_shards_without_a_place_wait_and_make_room_when_another_lane_has_work(desk: Desk) -> None:
+    async with AsyncExitStack() as taken:
+        for _ in range(SHARDS_AT_ONCE):
+            assert await taken.enter_async_context(desk.pace.place("https://a.example", urgent=True))
+        one_more = asyncio.create_task(enter(desk, "https://a.example"))
+        await asyncio.sleep(PATIENCE + 0.3)
+        assert not one_more.done()
+        assert await enter(desk, "https://b.example")
+        assert await enter(desk, "https://a.example", urgent=False)  # its own places
+        desk.pace.due = [Road("https://a.example", urgent=True), Road("https://b.example", urgent=False)]
+        await asyncio.sleep(PATIENCE)
+        assert not one_more.done()
+        desk.pace.due = [Road("https://b.example", urgent=True)]
+        assert await asyncio.wait_for(one_more, PATIENCE) is False
+        next_one = asyncio.create_task(enter(desk, "https://a.example"))
+        await asyncio.sleep(0)
+    assert await asyncio.wait_for(next_one, PATIENCE) is True
+
+
+async def enter(desk: Desk, lane: str, *, urgent: bool = True) -> bool:
+    async with desk.pace.place(lane, urgent=urgent) as free:
+        return free
+
+
+async def test_what_waits_in_the_queue_is_known_by_lane(desk: Desk, db: psycopg.Connection) -> None:
+    for lane in ("a", "a", "b"):
+        a_reader(db, f"https://{lane}.example/1" + secrets.token_hex(4))
+    await desk.plan(await desk.ring())
+    async with transaction(desk.sessions) as session:
+        assert sorted(await lanes_due(session)) == [("https://a.example", True), ("https://b.example", True)]
+
+
+def test_lanes_take_turns_in_the_queue() -> None:
+    planned = [Planned(n, lane, 1) for n, lane in enumerate("aaaabbc")]
+    assert "".join(shard.lane for shard in by_turns(planned)) == "abcabaa"
 
 
 async def test_a_limited_lane_is_sent_to_no_faster(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:

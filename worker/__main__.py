@@ -7,7 +7,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from procrastinate import App, BaseRetryStrategy, RetryDecision
@@ -29,8 +29,21 @@ from worker.push import Pusher
 
 log = logging.getLogger("newsbell.worker")
 
-# Jobs that one process works at, by queue: a publisher that hangs takes no place from a shard, nor the other way.
-AT_ONCE = {queue.FEEDS: 8, queue.ALERTS: 24, queue.BREAKING: 12, queue.TIME: 2}
+
+class Places(NamedTuple):
+    """How one process works at a queue: a publisher that hangs takes no place from a shard, nor the other way."""
+
+    at_once: int
+    # LISTEN/NOTIFY wakes us at once; this is for scheduled jobs and for a notice that got lost.
+    look_every: float  # seconds
+
+
+PLACES = {
+    queue.FEEDS: Places(8, 1),
+    queue.ALERTS: Places(16, 0.5),
+    queue.BREAKING: Places(12, 0.5),
+    queue.TIME: Places(2, 5),
+}
 DRAIN = 3.0  # seconds that a stop waits for what is in flight
 
 
@@ -63,7 +76,7 @@ async def run(settings: Settings, database_url: str) -> None:
         pushing = pusher.start()
         parts.push_async_callback(pusher.aclose, DRAIN)
         draining = asyncio.Event()
-        pace = Pace(sessions, pusher)
+        pace = Pace(sessions, pusher, draining)
         looking = asyncio.create_task(pace.run())
         parts.callback(looking.cancel)
         fanout = Fanout(sessions, pusher, signer, pace, draining)
@@ -107,7 +120,7 @@ async def work(jobs: App, draining: asyncio.Event, helpers: Iterable[asyncio.Tas
 
     Without its helpers a worker would fail at every job, so it ends with them.
     """
-    workers = [asyncio.create_task(one_queue(jobs, name, places)) for name, places in AT_ONCE.items()]
+    workers = [asyncio.create_task(one_queue(jobs, name, places)) for name, places in PLACES.items()]
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -129,13 +142,12 @@ async def work(jobs: App, draining: asyncio.Event, helpers: Iterable[asyncio.Tas
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-async def one_queue(jobs: App, name: str, places: int) -> None:
+async def one_queue(jobs: App, name: str, places: Places) -> None:
     options: dict[str, Any] = {
         "queues": [name],
-        "concurrency": places,
+        "concurrency": places.at_once,
         "install_signal_handlers": False,
-        # LISTEN/NOTIFY wakes us at once; this is for scheduled jobs and for a notice that got lost.
-        "fetch_job_polling_interval": 0.5,
+        "fetch_job_polling_interval": places.look_every,
         "update_heartbeat_interval": tidy.HEARTBEAT,
         "stalled_worker_timeout": tidy.PRESUMED_DEAD,
         "shutdown_graceful_timeout": DRAIN,

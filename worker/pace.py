@@ -4,10 +4,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -15,13 +15,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app.database import Sessions, transaction
 from app.domain.lanes import Lane, Tally, every_lane, lane_for_change, weigh
 from app.domain.outcomes import Cause, Verdict
-from app.queue import live_workers
+from app.queue import lanes_due, live_workers
 
 log = logging.getLogger("newsbell.pace")
 
 LOOK = 0.5  # seconds between two looks at what the others know
-# Shards of one lane that a worker sends at once: enough to keep it busy, and never all the places there are.
-SHARDS_AT_ONCE = 8
+# Shards of one lane that a worker is at: one that is sent, one whose last answers come in, one that is being read.
+SHARDS_AT_ONCE = 3
+PATIENCE = 1.0  # seconds that a shard waits for a place in its lane before others may have its place in the worker
 
 
 class Throttle(Protocol):
@@ -30,12 +31,21 @@ class Throttle(Protocol):
     def pace(self, origin: str, per_second: float | None) -> None: ...
 
 
+class Road(NamedTuple):
+    """A lane as one queue sees it: breaking alerts have places of their own."""
+
+    origin: str
+    urgent: bool
+
+
 class Pace:
-    def __init__(self, sessions: Sessions, throttle: Throttle) -> None:
-        self.sessions, self.throttle = sessions, throttle
+    def __init__(self, sessions: Sessions, throttle: Throttle, draining: asyncio.Event) -> None:
+        self.sessions, self.throttle, self.draining = sessions, throttle, draining
         self.lanes: Mapping[str, Lane] = {}
         self.tallies: dict[str, Tally] = {}
-        self.under_way: Counter[str] = Counter()
+        self.under_way: Counter[Road] = Counter()
+        self.waiting = 0  # shards without a place
+        self.due: Collection[Road] = ()  # where shards wait that no worker has taken, as far as we know
         self._freed = asyncio.Condition()
         self._looked = time.monotonic()
 
@@ -63,33 +73,44 @@ class Pace:
 
     @asynccontextmanager
     async def place(self, origin: str, *, urgent: bool) -> AsyncIterator[bool]:
-        """A place to send a shard in this lane; False if none came free within a second.
+        """A place to send a shard in this lane; False if it is better to come back later.
 
-        A lane that hangs keeps its own places only. Breaking alerts need none: they are few and overtake.
+        A lane that hangs keeps its own places only, and makes room in the worker for shards of others.
         """
-        free = urgent or await self._free(origin)
-        if free:
-            self.under_way[origin] += 1
+        road = Road(origin, urgent)
+        free = await self._find_place(road)
+        self.under_way[road] += free
         try:
             yield free
         finally:
-            if free:
-                self.under_way[origin] -= 1
-                async with self._freed:
-                    self._freed.notify_all()
-
-    async def _free(self, origin: str) -> bool:
-        def is_free() -> bool:
-            return self.under_way[origin] < SHARDS_AT_ONCE
-
-        if is_free():
-            return True
-        try:
+            self.under_way[road] -= free
             async with self._freed:
-                await asyncio.wait_for(self._freed.wait_for(is_free), timeout=1)
-        except TimeoutError:
-            return False
+                self._freed.notify_all()
+
+    async def _find_place(self, road: Road) -> bool:
+        since = time.monotonic()
+        self.waiting += 1
+        try:
+            while self.under_way[road] >= SHARDS_AT_ONCE and not self.draining.is_set():
+                if self.closed_until(road.origin, datetime.now(UTC)):
+                    return False
+                if time.monotonic() - since > PATIENCE and self._others_starve(road):
+                    return False
+                await self._something_freed()
+        finally:
+            self.waiting -= 1
         return True
+
+    def _others_starve(self, road: Road) -> bool:
+        return any(
+            other != road and other.urgent is road.urgent and self.under_way[other] < SHARDS_AT_ONCE
+            for other in self.due
+        )
+
+    async def _something_freed(self) -> None:
+        async with self._freed:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._freed.wait(), PATIENCE / 2)
 
     async def run(self) -> None:
         """For as long as the worker lives."""
@@ -115,6 +136,7 @@ class Pace:
                         "%s fails; next try at %s", origin, lane.open_at and lane.open_at.time().replace(microsecond=0)
                     )
             await session.flush()
+            self.due = [Road(lane, urgent) for lane, urgent in await lanes_due(session)] if self.waiting else ()
             self.lanes = {lane.origin: lane for lane in await every_lane(session)}
         for lane in self.lanes.values():
             allowed = lane.allowed(now)

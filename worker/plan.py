@@ -1,8 +1,10 @@
 """Plan: alert → shards. Who gets it is written down before anything is sent."""
 
 import logging
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import zip_longest
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -69,11 +71,19 @@ async def _plan_correction(session: AsyncSession, alert: Alert) -> list[Planned]
     return await shards.plan_correction(session, alert.id, wrong)
 
 
-async def _enqueue(session: AsyncSession, alert: Alert, planned: Sequence[Planned]) -> None:
+async def _enqueue(session: AsyncSession, alert: Alert, planned: Iterable[Planned]) -> None:
     await queue.enqueue_many(
         session,
         queue.SEND_SHARD,
-        [{"shard_id": shard.id, "lane": shard.lane, "level": alert.level} for shard in planned],
+        [{"shard_id": shard.id, "lane": shard.lane, "level": alert.level} for shard in by_turns(planned)],
         priority=alert.level.priority,
         breaking=alert.level is Level.BREAKING,
     )
+
+
+def by_turns(planned: Iterable[Planned]) -> list[Planned]:
+    """Lane by lane in turn, so that the many shards of one do not stand before the few of another."""
+    lanes: defaultdict[str, list[Planned]] = defaultdict(list)
+    for shard in planned:
+        lanes[shard.lane].append(shard)
+    return [shard for turn in zip_longest(*lanes.values()) for shard in turn if shard]

@@ -1,4 +1,4 @@
-"""Shards: up to 1,000 named recipients of one alert in one lane. The unit of work and a page of the ledger."""
+"""Shards: up to 2,500 named recipients of one alert in one lane. The unit of work and a page of the ledger."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +14,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.domain.base import Base
 from app.domain.outcomes import Outcome
 
-SIZE = 1000
+# Taking, reading and closing a shard costs a worker some 20 ms: at 1,000 recipients that was a twentieth of its time.
+SIZE = 2500
 COUNTED = tuple(outcome.label for outcome in Outcome)
 
 
