@@ -38,6 +38,10 @@ STATUS_LINES = {
 }
 
 
+# Requests that one connection carries at a time, as usual push services allow.
+STREAMS = 100
+
+
 class Kind(StrEnum):
     NGINX = "nginx"  # HTTPS and HTTP/2, as push services have it.
     BUILTIN = "builtin"  # Plain HTTP/1.1: needs nothing, but is slow enough to be what is measured.
@@ -101,7 +105,7 @@ def _configuration(folder: Path, port: int, latency: float, faults: bool) -> str
         http {{
           log_format answer '$msec $status';
           access_log {folder}/answers.log answer buffer=64k flush={FLUSH * 1000:.0f}ms;
-          keepalive_requests 100000000; keepalive_timeout 300s; http2_max_concurrent_streams 128; {" ".join(temporary)}
+          keepalive_requests 100000000; keepalive_timeout 300s; http2_max_concurrent_streams {STREAMS}; {" ".join(temporary)}
           {_shares() if faults else ""}
           server {{
             listen 127.0.0.1:{port} ssl http2;

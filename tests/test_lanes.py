@@ -166,7 +166,8 @@ async def test_a_hanging_service_keeps_its_own_places_only(
 async def test_shards_without_a_place_wait_and_make_room_when_another_lane_has_work(desk: Desk) -> None:
     async with AsyncExitStack() as taken:
         for _ in range(SHARDS_AT_ONCE):
-            assert await taken.enter_async_context(desk.pace.place("https://a.example", urgent=True))
+            last = await taken.enter_async_context(desk.pace.place("https://a.example", urgent=True))
+        assert last
         one_more = asyncio.create_task(enter(desk, "https://a.example"))
         await asyncio.sleep(PATIENCE + 0.3)
         assert not one_more.done()
@@ -179,12 +180,14 @@ async def test_shards_without_a_place_wait_and_make_room_when_another_lane_has_w
         assert await asyncio.wait_for(one_more, PATIENCE) is False
         next_one = asyncio.create_task(enter(desk, "https://a.example"))
         await asyncio.sleep(0)
-    assert await asyncio.wait_for(next_one, PATIENCE) is True
+        last.leave()
+        assert await asyncio.wait_for(next_one, PATIENCE) is True
+    assert not desk.pace.under_way.total()
 
 
 async def enter(desk: Desk, lane: str, *, urgent: bool = True) -> bool:
-    async with desk.pace.place(lane, urgent=urgent) as free:
-        return free
+    async with desk.pace.place(lane, urgent=urgent) as place:
+        return place is not None
 
 
 async def test_what_waits_in_the_queue_is_known_by_lane(desk: Desk, db: psycopg.Connection) -> None:

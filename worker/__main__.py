@@ -40,8 +40,8 @@ class Places(NamedTuple):
 
 PLACES = {
     queue.FEEDS: Places(8, 1),
-    queue.ALERTS: Places(16, 0.5),
-    queue.BREAKING: Places(12, 0.5),
+    queue.ALERTS: Places(12, 0.5),
+    queue.BREAKING: Places(8, 0.5),
     queue.TIME: Places(2, 5),
 }
 DRAIN = 3.0  # seconds that a stop waits for what is in flight

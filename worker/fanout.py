@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -67,6 +67,7 @@ class Run:
     recipients: Mapping[int, Recipient] = field(default_factory=dict)  # Those who waited when the pass began.
     token: str = ""  # The Authorization header of this pass.
     errand: Errand | None = None
+    drawn_out: Callable[[], None] = lambda: None  # To be called when nothing more is to be sent, though answers lack.
     gone: list[Recipient] = field(default_factory=list)
     struck: list[Recipient] = field(default_factory=list)
     forgiven: list[Recipient] = field(default_factory=list)
@@ -131,9 +132,9 @@ class Fanout:
         job = Job(shard_id, lane, Level(level))
         opens = self.pace.closed_until(lane, datetime.now(UTC))
         if opens is None:
-            async with self.pace.place(lane, urgent=job.level is Level.BREAKING) as free:
-                if free:
-                    await self._pass(job)
+            async with self.pace.place(lane, urgent=job.level is Level.BREAKING) as place:
+                if place:
+                    await self._pass(job, drawn_out=place.leave)
                     return
         if not await self._put_off(job, (opens or datetime.now(UTC)) + timedelta(seconds=random.random())):
             await self._pass(job)  # nothing is sent any more, so no place is needed
@@ -148,10 +149,11 @@ class Fanout:
             await self._enqueue(session, job, min(at, alert.expires_at))
         return True
 
-    async def _pass(self, job: Job) -> None:
+    async def _pass(self, job: Job, drawn_out: Callable[[], None] = lambda: None) -> None:
         run = await self._open(job.shard_id)
         if run is None:
             return
+        run.drawn_out = drawn_out
         with self._listed(run):
             await self._work_off(run)
         if not run.waiting and run.alert.id not in self.under_way:  # otherwise the last of its runs looks
@@ -251,6 +253,7 @@ class Fanout:
                 yield place, Answer(0, trouble="bad_keys")
                 continue
             yield place, Envelope(recipient.endpoint, headers[recipient.lane], body)
+        run.drawn_out()
 
     def _headers(self, alert: Alert, lane: str, now: datetime) -> list[str]:
         """RFC 8030 section 5; the time to live is what is left of the alert's."""

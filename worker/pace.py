@@ -20,8 +20,8 @@ from app.queue import lanes_due, live_workers
 log = logging.getLogger("newsbell.pace")
 
 LOOK = 0.5  # seconds between two looks at what the others know
-# Shards of one lane that a worker is at: one that is sent, one whose last answers come in, one that is being read.
-SHARDS_AT_ONCE = 3
+# Shards of one lane that a worker draws from: one that is sent and one that is read from the database meanwhile.
+SHARDS_AT_ONCE = 2
 PATIENCE = 1.0  # seconds that a shard waits for a place in its lane before others may have its place in the worker
 
 
@@ -46,7 +46,7 @@ class Pace:
         self.under_way: Counter[Road] = Counter()
         self.waiting = 0  # shards without a place
         self.due: Collection[Road] = ()  # where shards wait that no worker has taken, as far as we know
-        self._freed = asyncio.Condition()
+        self._left = asyncio.Event()
         self._looked = time.monotonic()
 
     def closed_until(self, origin: str, now: datetime) -> datetime | None:
@@ -72,20 +72,18 @@ class Pace:
             tally.asked = max(verdict.retry_after, tally.asked or verdict.retry_after)
 
     @asynccontextmanager
-    async def place(self, origin: str, *, urgent: bool) -> AsyncIterator[bool]:
-        """A place to send a shard in this lane; False if it is better to come back later.
+    async def place(self, origin: str, *, urgent: bool) -> AsyncIterator["Place | None"]:
+        """A place to send a shard in this lane; None if it is better to come back later.
 
         A lane that hangs keeps its own places only, and makes room in the worker for shards of others.
         """
         road = Road(origin, urgent)
-        free = await self._find_place(road)
-        self.under_way[road] += free
+        place = Place(self, road) if await self._find_place(road) else None
         try:
-            yield free
+            yield place
         finally:
-            self.under_way[road] -= free
-            async with self._freed:
-                self._freed.notify_all()
+            if place:
+                place.leave()
 
     async def _find_place(self, road: Road) -> bool:
         since = time.monotonic()
@@ -96,21 +94,23 @@ class Pace:
                     return False
                 if time.monotonic() - since > PATIENCE and self._others_starve(road):
                     return False
-                await self._something_freed()
+                self._left.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._left.wait(), PATIENCE / 2)
         finally:
             self.waiting -= 1
+        self.under_way[road] += 1
         return True
+
+    def leave(self, road: Road) -> None:
+        self.under_way[road] -= 1
+        self._left.set()
 
     def _others_starve(self, road: Road) -> bool:
         return any(
             other != road and other.urgent is road.urgent and self.under_way[other] < SHARDS_AT_ONCE
             for other in self.due
         )
-
-    async def _something_freed(self) -> None:
-        async with self._freed:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._freed.wait(), PATIENCE / 2)
 
     async def run(self) -> None:
         """For as long as the worker lives."""
@@ -153,3 +153,15 @@ class Pace:
             lane.paused_at, lane.alarm = lane.paused_at or now, because
         self.lanes = {**self.lanes, origin: lane}
         log.error("ALARM: %s is paused: %s", origin, because)
+
+
+class Place:
+    """Of one shard in its lane. It is left when all is drawn, not when the slowest answer has come."""
+
+    def __init__(self, pace: Pace, road: Road) -> None:
+        self._pace, self._road, self._is_left = pace, road, False
+
+    def leave(self) -> None:
+        if not self._is_left:
+            self._is_left = True
+            self._pace.leave(self._road)
