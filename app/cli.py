@@ -25,7 +25,7 @@ from app.polling import poll_now
 from app.sources import add_feed, add_topic
 from app.terminal import Json, database_of, now, out, read_settings, run, run_on_engine, show
 from app.vapid import load_key, make_key
-from bench import fanout, scale
+from bench import crashes, fanout, hanging, scale
 from bench.sink import Kind
 
 cli = typer.Typer(
@@ -207,6 +207,32 @@ def bench_scale(
     """The same for 10,000, 100,000 and 1,000,000 readers: does it get slower or bigger?"""
     count = processes or os.cpu_count() or 1
     scale.run(recipients or scale.SIZES, processes=count, sink=sink, as_json=as_json, svg=svg)
+
+
+@bench.command("crashes")
+def bench_crashes(
+    runs: Annotated[int, typer.Option(min=1, help="Alerts, in each of which one worker is killed.")] = 20,
+    recipients: Annotated[int, typer.Option(min=1, help="Made-up readers who get each.")] = 10_000,
+    processes: Processes = None,
+    seed: Annotated[int, typer.Option(help="Of the random moments.")] = 1,
+    database: Annotated[bool, typer.Option("--database", help="Kill the database, not a worker.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Kill workers at random moments: nobody may be lost, and few may be told again."""
+    if (count := processes or max(os.cpu_count() or 1, 2)) < 2:
+        raise Refusal("Somebody must survive to take over: --processes 2 at least.")
+    crashes.run(runs=runs, recipients=recipients, processes=count, seed=seed, database=database, as_json=as_json)
+
+
+@bench.command("hanging")
+def bench_hanging(
+    recipients: Annotated[int, typer.Option(min=1, help="Made-up readers of each of the two push services.")] = 30_000,
+    processes: Processes = None,
+    rounds: Annotated[int, typer.Option(min=1, help="The median of so many counts.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """One push service never answers: how much later do the readers of another get their alert?"""
+    hanging.run(recipients=recipients, processes=processes or os.cpu_count() or 1, rounds=rounds, as_json=as_json)
 
 
 async def _poll(sessions: database.Sessions, url: str | None) -> None:

@@ -28,14 +28,16 @@ COLUMNS = {
 }
 
 
-def fill(url: str, *, origin: str, count: int, key_id: str, tell: Callable[[int], object]) -> None:
+def fill(url: str, *, origin: str, count: int, key_id: str, tell: Callable[[int], object], topic: str = TOPIC) -> None:
     """`count` subscriptions at one push service, all of which follow one topic; `tell` hears how many there are."""
     with psycopg.connect(url, autocommit=True) as db:
-        db.execute(
-            "INSERT INTO topics (slug, name, description, synonyms) VALUES (%s, 'World News', '', '{}')", (TOPIC,)
-        )
+        db.execute("INSERT INTO topics (slug, name, description, synonyms) VALUES (%s, %s, '', '{}')", (topic, topic))
         _copy(db, origin, count, key_id, tell)
-        db.execute("INSERT INTO follows (topic_id, subscription_id) SELECT t.id, s.id FROM topics t, subscriptions s")
+        db.execute(
+            "INSERT INTO follows (topic_id, subscription_id)"
+            " SELECT t.id, s.id FROM topics t, subscriptions s WHERE t.slug = %s AND s.lane = %s",
+            (topic, origin),
+        )
         db.execute("VACUUM ANALYZE")
         db.execute("CHECKPOINT")  # what loading left to be written is not the alert's to pay for
 

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from app.domain.topics import topics_named
 from app.embedded import serving
 from app.migrate import migrate
 from app.release import release
-from app.vapid import make_key
+from app.vapid import load_key, make_key
 from bench import audience, peers
 from bench import sink as sinks
 from bench.chart import bars
@@ -59,9 +59,12 @@ class Ground:
     key_file: Path
 
     @property
+    def database_process(self) -> int:
+        return int((self.folder / "pgdata" / "postmaster.pid").read_text().split("\n", 1)[0])
+
+    @property
     def database_cpu(self) -> float:
-        postmaster = (self.folder / "pgdata" / "postmaster.pid").read_text().split("\n", 1)[0]
-        return cpu_seconds(int(postmaster))
+        return cpu_seconds(self.database_process)
 
 
 def run(options: Options, *, as_json: bool, svg: Path | None) -> None:
@@ -95,7 +98,7 @@ def measure_newsbell(options: Options, *, console: Console) -> Result:
 @contextmanager
 def _set_up(options: Options, console: Console) -> Iterator[tuple[Ground, Progress]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with _ended_by_sigterm(), Progress(*columns, console=console) as bar, _ground(options, bar) as ground:
+    with ended_by_sigterm(), Progress(*columns, console=console) as bar, _ground(options, bar) as ground:
         yield ground, bar
 
 
@@ -103,7 +106,7 @@ def _rounds(options: Options, ground: Ground, bar: Progress) -> Iterator[Result]
     ours, ceiling = [], []
     for _ in range(options.rounds):
         ours.append(newsbell(ground, options, bar))
-        with _told(bar, f"Measuring the {CEILING}"):
+        with told(bar, f"Measuring the {CEILING}"):
             ceiling.append(
                 peers.ceiling(
                     ground.url,
@@ -133,30 +136,50 @@ def _others(options: Options, ground: Ground, bar: Progress) -> list[Result]:
 
 @contextmanager
 def _ground(options: Options, bar: Progress) -> Iterator[Ground]:
-    """Everything of its own, in a temporary folder; nothing of it is left."""
+    def serve(folder: Path) -> AbstractContextManager[Sink]:
+        return sinks.serving(options.sink, folder, latency=options.latency, faults=options.faults)
+
+    with a_ground(serve) as ground, told(bar, "Making up readers", options.recipients) as tell:
+        make_up_readers(ground, options.recipients, tell)
+        yield ground
+
+
+@contextmanager
+def a_ground(serve: Callable[[Path], AbstractContextManager[Sink]]) -> Iterator[Ground]:
+    """Everything of its own, in a temporary folder; nothing of it is left. There are no readers yet."""
     if not Path("/proc/self/stat").exists():
         raise Refusal("The benchmark reads CPU time and memory from /proc, so it needs Linux.")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="newsbell-bench-")))
         folder.chmod(0o711)  # as root, the database and nginx work under accounts of their own
-        sink = stack.enter_context(sinks.serving(options.sink, folder, latency=options.latency, faults=options.faults))
+        sink = stack.enter_context(serve(folder))
         url = stack.enter_context(serving(folder))
         migrate(url)
-        key = make_key(folder / "vapid.pem")
-        with _told(bar, "Making up readers", options.recipients) as tell:
-            audience.fill(url, origin=sink.origin, count=options.recipients, key_id=key.id, tell=tell)
+        make_key(folder / "vapid.pem")
         yield Ground(folder, url, sink, folder / "vapid.pem")
 
 
+def make_up_readers(
+    ground: Ground,
+    count: int,
+    tell: Callable[[int], object] = lambda done: None,
+    *,
+    origin: str = "",
+    topic: str = audience.TOPIC,
+) -> None:
+    key_id = load_key(ground.key_file).id
+    audience.fill(ground.url, origin=origin or ground.sink.origin, count=count, key_id=key_id, tell=tell, topic=topic)
+
+
 @contextmanager
-def _told(bar: Progress, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+def told(bar: Progress, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     task = bar.add_task(what, total=total)
     yield lambda done: bar.update(task, completed=done)
     bar.update(task, total=total or 1, completed=total or 1)
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
+def ended_by_sigterm() -> Iterator[None]:
     """A polite end leaves nothing running, just as Ctrl-C."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -170,20 +193,20 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 def newsbell(ground: Ground, options: Options, bar: Progress) -> Result:
     """Real workers, one real alert, the real ledger."""
-    with _workers(ground, options.processes) as workers, psycopg.connect(ground.url, autocommit=True) as db:
-        mark, before = ground.sink.mark(), _costs(ground, workers)
-        alert_id = asyncio.run(_ring(ground.url))
-        planned = _watch(db, alert_id, workers, ground, bar)
-        after = _costs(ground, workers)
-        rss = max(peak_mb(worker.pid) for worker in workers)
-    alert, outcomes = asyncio.run(_ledger(ground.url, alert_id))
+    with workers(ground, options.processes) as senders, psycopg.connect(ground.url, autocommit=True) as db:
+        mark, before = ground.sink.mark(), _costs(ground, senders)
+        alert_id = asyncio.run(ring(ground.url))
+        planned = _watch(db, alert_id, senders, ground, bar)
+        after = _costs(ground, senders)
+        rss = max(peak_mb(worker.pid) for worker in senders)
+    alert, outcomes = asyncio.run(ledger(ground.url, alert_id))
     accepted_at = ground.sink.accepted_since(mark)
     worker_cpu, database_cpu, sink_cpu = (late - early for early, late in zip(before, after, strict=True))
     return result(
         NEWSBELL,
         processes=options.processes,
         sent=alert.recipients,
-        started=_released(alert),
+        started=released(alert),
         accepted_at=accepted_at,
         cpu=worker_cpu,
         sink_cpu=sink_cpu,
@@ -197,10 +220,10 @@ def _more(
 ) -> dict[str, object]:
     """What only the product has: times from its own books, and whether these agree with the sink's."""
     assert alert.finished_at
-    took, recipients = alert.finished_at.timestamp() - _released(alert), max(alert.recipients, 1)
+    took, recipients = alert.finished_at.timestamp() - released(alert), max(alert.recipients, 1)
     return {
-        "planned_s": round(planned - _released(alert), 3),
-        "first_accepted_s": round(accepted_at[0] - _released(alert), 3) if accepted_at else None,
+        "planned_s": round(planned - released(alert), 3),
+        "first_accepted_s": round(accepted_at[0] - released(alert), 3) if accepted_at else None,
         "finished_s": round(took, 3),
         "per_second_from_release": round(alert.recipients / took),
         "database_cpu_us_per_message": round(database_cpu / recipients * 1e6),
@@ -210,13 +233,14 @@ def _more(
     }
 
 
-def _released(alert: Alert) -> float:
+def released(alert: Alert) -> float:
     assert alert.released_at
     return alert.released_at.timestamp()
 
 
 @contextmanager
-def _workers(ground: Ground, count: int) -> Iterator[list[Child]]:
+def workers(ground: Ground, count: int, first: int = 1) -> Iterator[list[Child]]:
+    """Real ones, ready to work. They are numbered, for their logs."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NEWSBELL_")} | {
         "NEWSBELL_DATABASE_URL": ground.url,
         "NEWSBELL_DATA_DIR": str(ground.folder),
@@ -225,13 +249,13 @@ def _workers(ground: Ground, count: int) -> Iterator[list[Child]]:
     }
     if ground.sink.ca_file:
         environment["NEWSBELL_PUSH_CA_FILE"] = str(ground.sink.ca_file)
-    logs = [ground.folder / f"worker-{number}.log" for number in range(1, count + 1)]
+    logs = [ground.folder / f"worker-{number}.log" for number in range(first, first + count)]
     with ExitStack() as stack:
-        workers = [stack.enter_context(running(module("worker"), environment=environment, errors=log)) for log in logs]
+        started = [stack.enter_context(running(module("worker"), environment=environment, errors=log)) for log in logs]
         for log in logs:
-            wait_for(lambda log=log: "is ready" in log.read_text(), workers, "A worker", log, START_LIMIT)  # type: ignore[misc]
+            wait_for(lambda log=log: "is ready" in log.read_text(), started, "A worker", log, START_LIMIT)  # type: ignore[misc]
         time.sleep(1)  # until they listen for work
-        yield workers
+        yield started
 
 
 def _costs(ground: Ground, workers: Sequence[Child]) -> tuple[float, float, float]:
@@ -239,7 +263,7 @@ def _costs(ground: Ground, workers: Sequence[Child]) -> tuple[float, float, floa
     return sum(cpu_seconds(worker.pid) for worker in workers), ground.database_cpu, ground.sink.cpu
 
 
-async def _ring(url: str) -> UUID:
+async def ring(url: str, *topics: str) -> UUID:
     engine = database.connect(url, pool_size=1)
     async with database.transaction(database.sessions_of(engine)) as session:
         now = datetime.now(UTC)
@@ -247,7 +271,7 @@ async def _ring(url: str) -> UUID:
             title=peers.TITLE,
             body=peers.BODY,
             url=peers.URL,
-            topics=await topics_named(session, [audience.TOPIC]),
+            topics=await topics_named(session, topics or [audience.TOPIC]),
             level=Level.BREAKING,
             now=now,
         )
@@ -257,7 +281,7 @@ async def _ring(url: str) -> UUID:
     return alert.id
 
 
-async def _ledger(url: str, alert_id: UUID) -> tuple[Alert, dict[str, int]]:
+async def ledger(url: str, alert_id: UUID) -> tuple[Alert, dict[str, int]]:
     engine = database.connect(url, pool_size=1)
     async with database.transaction(database.sessions_of(engine)) as session:
         found = await alert_by_id(session, alert_id), await shards.progress(session, alert_id)

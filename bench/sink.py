@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -47,11 +48,17 @@ class Kind(StrEnum):
     BUILTIN = "builtin"  # Plain HTTP/1.1: needs nothing, but is slow enough to be what is measured.
 
 
+class Sent(NamedTuple):
+    at: float
+    path: str  # of the reader's endpoint
+    topic: str  # of the alert: RFC 8030 section 5.4
+
+
 @dataclass(frozen=True)
 class Sink:
     origin: str
     ca_file: Path | None
-    notes: Path  # a line for each answer: when, and its status
+    notes: Path  # a line for each answer: when, (to whom, what,) and its status
     process: int
 
     @property
@@ -64,16 +71,24 @@ class Sink:
 
     def accepted_since(self, mark: int) -> list[float]:
         """When each 201 was given, in order."""
+        return sorted(float(line.split(" ", 1)[0]) for line in self._lines_since(mark) if line.endswith(" 201\n"))
+
+    def sent_since(self, mark: int) -> list[Sent]:
+        """Each 201, in order; of a sink that notes who is sent what."""
+        told = (line.split() for line in self._lines_since(mark) if line.endswith(" 201\n"))
+        return sorted(Sent(float(at), path, topic) for at, path, topic, _ in told)
+
+    def _lines_since(self, mark: int) -> Iterator[str]:
         time.sleep(2.5 * FLUSH)
         with self.notes.open() as lines:
             lines.seek(mark)
-            return sorted(float(line[:-5]) for line in lines if line.endswith(" 201\n"))
+            yield from lines
 
 
 @contextmanager
 def serving(kind: Kind, folder: Path, *, latency: float, faults: bool) -> Iterator[Sink]:
     """latency: seconds before each answer."""
-    serve = _nginx if kind is Kind.NGINX else _builtin
+    serve = nginx if kind is Kind.NGINX else _builtin
     with serve(folder, latency, faults) as sink:
         yield sink
 
@@ -82,30 +97,33 @@ def serving(kind: Kind, folder: Path, *, latency: float, faults: bool) -> Iterat
 
 
 @contextmanager
-def _nginx(folder: Path, latency: float, faults: bool) -> Iterator[Sink]:
+def nginx(folder: Path, latency: float = 0, faults: bool = False, *, who: bool = False) -> Iterator[Sink]:
+    """who: the notes say who is sent what."""
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if not program or ((latency or faults) and not ECHO.exists()):
         raise Refusal("The benchmark sends to nginx. Debian and Ubuntu: apt-get install nginx-light.")
-    _certificates(folder)
+    if not (folder / "leaf.pem").exists():
+        _certificates(folder)
     port, errors = _free_port(), folder / "nginx.log"
-    configuration = folder / "nginx.conf"
-    configuration.write_text(_configuration(folder, port, latency, faults))
+    configuration, notes = folder / f"nginx-{port}.conf", folder / f"answers-{port}.log"
+    configuration.write_text(_configuration(folder, port, notes, latency, faults, who))
     with running([program, "-e", errors, "-c", configuration], errors=folder / "nginx.err") as process:
         wait_for(lambda: _listens(port), [process], "nginx", errors, limit=10)
-        yield Sink(f"https://localhost:{port}", folder / "ca.pem", folder / "answers.log", process.pid)
+        yield Sink(f"https://localhost:{port}", folder / "ca.pem", notes, process.pid)
 
 
-def _configuration(folder: Path, port: int, latency: float, faults: bool) -> str:
+def _configuration(folder: Path, port: int, notes: Path, latency: float, faults: bool, who: bool) -> str:
     usual = _late(latency) if latency else "return 201;"
     temporary = (f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     return f"""
         {f"load_module {ECHO};" if latency or faults else ""}
-        worker_processes 1; daemon off; pid {folder}/nginx.pid;
+        worker_processes 1; daemon off; pid {folder}/nginx-{port}.pid;
         events {{ worker_connections 4096; }}
         http {{
-          log_format answer '$msec $status';
-          access_log {folder}/answers.log answer buffer=64k flush={FLUSH * 1000:.0f}ms;
-          keepalive_requests 100000000; keepalive_timeout 300s; http2_max_concurrent_streams {STREAMS}; {" ".join(temporary)}
+          log_format answer '$msec {"$request_uri $http_topic " if who else ""}$status';
+          access_log {notes} answer buffer=64k flush={FLUSH * 1000:.0f}ms;
+          keepalive_requests 100000000; keepalive_timeout 300s; http2_max_concurrent_streams {STREAMS};
+          {" ".join(temporary)}
           {_shares() if faults else ""}
           server {{
             listen 127.0.0.1:{port} ssl http2;

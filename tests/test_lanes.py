@@ -236,6 +236,20 @@ async def test_a_refused_authorisation_pauses_the_lane_loses_nobody_and_asks(
     assert (await desk.alert(alert_id)).state is AlertState.FINISHED
 
 
+async def test_readers_of_another_key_are_kept_and_a_person_is_asked(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    many_readers(db, sink.url, 40)
+    body = "the VAPID credentials in the authorization header do not correspond to the credentials used"
+    refusal = f"403 Forbidden\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    sink.answer = lambda name, times: refusal if int(name) <= 10 else "201 Created"
+    assert await desk.send(await desk.ring()) == {"accepted": 30, "refused": 10}
+    lane = await lane_of(desk.sessions)
+    assert "another VAPID key" in lane.alarm
+    assert not lane.paused_at
+    assert db.execute("SELECT count(*) FROM subscriptions WHERE ended_at IS NOT NULL").fetchone() == (0,)
+
+
 async def test_an_implausible_share_of_endings_stops_them_and_asks(
     desk: Desk, db: psycopg.Connection, sink: Sink
 ) -> None:

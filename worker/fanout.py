@@ -85,7 +85,14 @@ class Run:
 
     @property
     def doubtful(self) -> bool:
-        return len(self.doubted) >= DOUBTS and len(self.doubted) > DOUBTFUL * self.causes.total()
+        return self._is_many(len(self.doubted))
+
+    @property
+    def of_other_key(self) -> bool:
+        return self._is_many(self.causes[Cause.KEY_MISMATCH])
+
+    def _is_many(self, count: int) -> bool:
+        return count >= DOUBTS and count > DOUBTFUL * self.causes.total()
 
     def settle(self, outcome: Outcome) -> None:
         for place in self.waiting:
@@ -170,6 +177,8 @@ class Fanout:
             return  # another worker has taken the shard
         if run.doubted:
             await self._doubt(run)
+        if run.of_other_key:
+            await self.pace.alarm(run.shard.lane, OTHER_KEY, datetime.now(UTC))
         await self._close(run)
 
     async def _open(self, shard_id: int) -> Run | None:
@@ -353,6 +362,10 @@ class Fanout:
 REFUSED = (
     "it refuses our authorisation, also with a fresh token. Check this machine's clock, NEWSBELL_VAPID_SUBJECT and "
     "the VAPID key, then: ./newsbell lane resume."
+)
+OTHER_KEY = (
+    "many of its readers subscribed with another VAPID key than the one in use, so it refuses what we send them. They "
+    "were not ended. If the key was lost or replaced, put the old one back."
 )
 MANY_LEFT = (
     "one alert found {ended:,} of {recipients:,} readers gone. They were not ended. ./newsbell lane confirm ends them, "

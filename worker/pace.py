@@ -148,11 +148,19 @@ class Pace:
 
     async def pause(self, origin: str, because: str, now: datetime) -> None:
         """Send no more there until a person has looked."""
+        await self.alarm(origin, because, now, pause=True)
+
+    async def alarm(self, origin: str, because: str, now: datetime, *, pause: bool = False) -> None:
+        """Ask a person to look: once until it is answered, though a pause is worth another word."""
         async with transaction(self.sessions) as session:
             lane = await lane_for_change(session, origin, now)
-            lane.paused_at, lane.alarm = lane.paused_at or now, because
+            if lane.alarm and not pause:
+                return
+            lane.alarm = because
+            if pause:
+                lane.paused_at = lane.paused_at or now
         self.lanes = {**self.lanes, origin: lane}
-        log.error("ALARM: %s is paused: %s", origin, because)
+        log.error("ALARM: %s%s: %s", origin, " is paused" if pause else "", because)
 
 
 class Place:
