@@ -10,6 +10,7 @@ from rich.console import Console
 
 from bench import fanout, scale
 from bench.chart import bars
+from bench.crashes import Crash
 from bench.report import Result, median, result, times_to
 from bench.sink import Kind
 
@@ -90,3 +91,20 @@ def test_the_median_is_one_whole_run() -> None:
         for took in (1.0, 4.0, 2.0)
     ]
     assert median(runs).cpu_us_per_message == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("cost", "holds"),
+    [
+        ({}, True),
+        ({"repeats": 30}, True),
+        ({"repeats": 31}, False),
+        ({"lost": 1}, False),
+        ({"last_is_wrong": 1}, False),
+        ({"unbalanced": 1}, False),
+    ],
+)
+def test_a_crash_may_cost_repeats_and_nothing_else(cost: dict[str, int], holds: bool) -> None:
+    nothing = {"lost": 0, "repeats": 0, "last_is_wrong": 0, "unbalanced": 0}
+    crash = Crash(run=1, recipients=100, killed_after_s=0.5, finished_s=9.0, bound=30, **nothing | cost)
+    assert crash.holds is holds

@@ -15,13 +15,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import select, update
 
+from app import database
 from app.database import Sessions, transaction
 from app.domain import shards
 from app.domain.alerts import Alert, AlertState, Level, alert_by_id, an_alert
 from app.domain.shards import Shard
 from app.domain.subscriptions import hash_of
 from app.domain.topics import topics_named
-from app.release import release
+from app.release import recall, release
 from app.vapid import Signer, load_key, make_key
 from tests.sink import Sink, a_sink
 from tests.test_poll import killed, number, until, worker
@@ -89,13 +90,13 @@ class Desk:
         self.pace = Pace(sessions, pusher, draining)
         self.fanout = Fanout(sessions, pusher, self.signer, self.pace, draining)
 
-    async def ring(self, *slugs: str, ttl: timedelta = timedelta(hours=1)) -> UUID:
+    async def ring(self, *slugs: str, ttl: timedelta = timedelta(hours=1), level: Level = Level.BREAKING) -> UUID:
         async with transaction(self.sessions) as session:
             alert = an_alert(
                 title="A title",
                 url="https://news.example/1",
                 topics=await topics_named(session, slugs or ["ukraine"]),
-                level=Level.BREAKING,
+                level=level,
                 ttl=ttl,
                 now=datetime.now(UTC),
             )
@@ -295,6 +296,50 @@ async def test_a_killed_worker_loses_nobody_and_repeats_little(
     assert len(sink.accepted) == 4000
     assert sink.accepted.total() - 4000 <= before  # each at most twice, and not the whole alert again
     assert max(sink.accepted.values()) <= 2
+
+
+async def test_breaking_news_overtakes_what_is_being_sent(
+    desk: Desk, db: psycopg.Connection, sink: Sink, database_url: str, tmp_path: Path
+) -> None:
+    many_readers(db, sink.url, 6000)  # two full shards and one more, all in the same lane
+    a_reader(db, f"{sink.url}/urgent", "russia")
+    sink.delay = 0.05
+    normal = await desk.ring(level=Level.NORMAL)
+    with worker(database_url, tmp_path):
+        await asyncio.to_thread(until, lambda: sink.accepted.total() > 500)
+        await desk.ring("russia")
+        await asyncio.to_thread(until, lambda: sink.accepted["urgent"] == 1)
+        assert sink.accepted.total() < 4000
+        assert (await desk.alert(normal)).state is AlertState.SENDING
+        async with transaction(desk.sessions) as session:
+            await recall(session, await alert_by_id(session, normal, lock=True), datetime.now(UTC))
+        await asyncio.to_thread(until, lambda: number(db, "SELECT count(*) FROM alerts WHERE finished_at IS NULL") == 0)
+    counts = await desk.counts(normal)
+    assert counts["accepted"] + counts["recalled"] == 6000
+    assert counts["accepted"] == sink.accepted.total() - 1
+
+
+async def test_a_full_connection_pool_delays_and_loses_nothing(
+    db: psycopg.Connection, sink: Sink, database_url: str, tmp_path: Path
+) -> None:
+    make_key(tmp_path / "vapid.pem")
+    engine = database.connect(database_url, pool_size=1)
+    pusher = Pusher(allow_private_addresses=True)
+    pusher.start()
+    desk = Desk(database.sessions_of(engine), pusher, tmp_path / "vapid.pem")
+    many_readers(db, sink.url, 300)
+    alert_id = await desk.ring()
+    async with transaction(desk.sessions) as session:
+        topics = [topic.id for topic in await topics_named(session, ["ukraine"])]
+        await shards.plan(session, alert_id, topics, datetime.now(UTC), size=5)
+    shard_ids = await desk.plan(alert_id)
+    assert len(shard_ids) == 60
+    await asyncio.gather(*map(desk.send_shard, shard_ids))
+    assert await desk.counts(alert_id) == {"accepted": 300}
+    assert set(sink.accepted.values()) == {1}
+    assert (await desk.alert(alert_id)).state is AlertState.FINISHED
+    await pusher.aclose(1)
+    await engine.dispose()
 
 
 async def test_a_stopped_worker_hands_the_rest_back_and_nobody_gets_it_twice(

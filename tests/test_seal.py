@@ -1,4 +1,5 @@
 import base64
+import hmac as standard
 import os
 
 import http_ece
@@ -7,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pywebpush import WebPusher
 
-from worker.seal import MAX_CLEAR, STEPS, padded, record, seal
+from worker.seal import MAX_CLEAR, STEPS, hmac, padded, record, seal
 
 CURVE = ec.SECP256R1()
 
@@ -114,3 +115,9 @@ COMPRESSED = GOOD.key.public_key().public_bytes(Encoding.X962, PublicFormat.Comp
 def test_keys_that_no_browser_made_are_refused_in_one_way(p256dh: bytes, auth: bytes) -> None:
     with pytest.raises(ValueError):
         seal(p256dh, auth, b"Kyiv")
+
+
+@pytest.mark.parametrize("length", [0, 1, 16, 32, 63, 64])
+def test_our_hmac_is_the_standard_one(length: int) -> None:
+    key, text = os.urandom(length), os.urandom(200 - length)
+    assert hmac(key, text) == standard.digest(key, text, "sha256")
