@@ -72,13 +72,16 @@ class Errand:
         self._over: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
     async def answers(self, every: float = 0.5) -> AsyncGenerator[list[tuple[int, Answer]], None]:
-        """What is newly known, until everything that was drawn has been answered.
+        """What is newly known, every so many seconds (also if the caller took some of them), until everything that was
+        drawn has been answered.
 
         Raises what the iterator raised, at the end. To leave early is to stop the errand.
         """
         try:
+            due = monotonic()
             while not self.over or self._known:
-                await asyncio.wait([self._over], timeout=every)
+                due = max(due + every, monotonic())
+                await asyncio.wait([self._over], timeout=due - monotonic())
                 if self._known:
                     batch, self._known = self._known, []
                     yield batch
