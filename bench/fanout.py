@@ -33,7 +33,7 @@ from bench.children import Child, cpu_seconds, last_line, module, peak_mb, runni
 from bench.report import CEILING, NEWSBELL, Result, explain, median, result, show
 from bench.sink import Sink
 
-SAMPLE = 0.25  # seconds between two looks at the ledger
+SAMPLE = 0.5  # seconds between two looks at the ledger
 PLANNING_SAMPLE = 0.01
 START_LIMIT = 60.0
 
@@ -290,7 +290,7 @@ async def ledger(url: str, alert_id: UUID) -> tuple[Alert, dict[str, int]]:
 
 
 def _watch(db: psycopg.Connection, alert_id: UUID, workers: Sequence[Child], ground: Ground, bar: Progress) -> float:
-    """Until the alert is finished; returns when it was planned. One small sum four times a second costs nothing."""
+    """Until the alert is finished; returns when it was planned. One small sum twice a second costs nothing."""
     task: TaskID = bar.add_task("Sending", total=None)
     while _state(db, alert_id)[0] == AlertState.RELEASED:
         time.sleep(PLANNING_SAMPLE)

@@ -233,7 +233,7 @@ async def test_workers_that_take_a_shard_at_once_have_different_claims_and_one_w
 
     async def write(number: int) -> bool:
         async with transaction(sessions) as session:
-            return await record(session, shard_id, number, bytes([Outcome.ACCEPTED] * 3), 1)
+            return None is not await record(session, shard_id, number, bytes([Outcome.ACCEPTED] * 3), 1)
 
     claims = await asyncio.gather(*(claim() for _ in range(5)))
     assert sorted(claims) == [1, 2, 3, 4, 5]

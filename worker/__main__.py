@@ -40,7 +40,7 @@ class Places(NamedTuple):
 
 PLACES = {
     queue.FEEDS: Places(8, 1),
-    queue.ALERTS: Places(12, 0.5),
+    queue.ALERTS: Places(12, 1),
     queue.BREAKING: Places(8, 0.5),
     queue.TIME: Places(2, 5),
 }

@@ -290,37 +290,34 @@ class Fanout:
 
     async def _checkpoint(self, run: Run) -> bool:
         async with transaction(self.sessions) as session:
-            if not await self._record(session, run, run.shard.tries):
-                return False
-            await self._hear(session, run.alert)
-        return True
-
-    async def _hear(self, session: AsyncSession, alert: Alert) -> None:
-        """Whether the alert was recalled; then whatever this worker sends of it stops."""
-        state = await session.scalar(select(Alert.state).where(Alert.id == alert.id))
-        alert.state = state or AlertState.RECALLED
-        if alert.state is AlertState.RECALLED:
-            for run in self.under_way.get(alert.id, ()):
-                run.stop()
+            return await self._record(session, run, run.shard.tries)
 
     async def _close(self, run: Run) -> None:
         """The last word on this pass: the page, and the next pass if somebody still waits."""
         now = datetime.now(UTC)
+        tries = run.shard.tries + (0 if self.draining.is_set() else 1)
         async with transaction(self.sessions) as session:
-            await self._hear(session, run.alert)
-            if run.alert.state is AlertState.RECALLED:
-                run.settle(Outcome.RECALLED)
-            tries = run.shard.tries + (0 if self.draining.is_set() else 1)
             if not await self._record(session, run, tries):
                 return
-            if run.waiting:
+            if run.waiting and run.alert.state is AlertState.RECALLED:
+                run.settle(Outcome.RECALLED)
+                await self._record(session, run, tries)
+            elif run.waiting:
                 await self._try_later(session, run, tries, now)
         self._say(run)
 
     async def _record(self, session: AsyncSession, run: Run, tries: int) -> bool:
-        """The page of the ledger, and what the answers mean for the subscriptions, in one transaction."""
-        if not await shards.record(session, run.shard.id, run.shard.claim, run.outcomes, tries):
+        """The page of the ledger, and what the answers mean for the subscriptions, in one transaction.
+
+        False if the page is no longer ours. If its alert was recalled, all that this worker sends of it stops.
+        """
+        state = await shards.record(session, run.shard.id, run.shard.claim, run.outcomes, tries)
+        if state is None:
             return False
+        run.alert.state = AlertState(state)
+        if run.alert.state is AlertState.RECALLED:
+            for each in self.under_way.get(run.alert.id, ()):
+                each.stop()
         now = datetime.now(UTC)
         if run.gone and await self._may_end(session, run, now):
             await subscriptions.end(session, run.gone, "gone", now)

@@ -272,8 +272,9 @@ class Pusher:
         errand = self._urgent.next() or self._normal.next()
         if errand is None:
             return False
+        lane = errand.lane
         for _ in range(BURST):
-            if errand.lane.full:
+            if lane.full:
                 break
             drawn = errand.draw()
             if drawn is None:

@@ -203,11 +203,17 @@ class Wire(Generic[Ticket]):
     def finished(self) -> Iterator[tuple[Ticket, Answer, Place]]:
         """What has been answered, or never will be, since the last call."""
         _, good, bad = self._multi.info_read()
-        for curl, code in [*((curl, 0) for curl in good), *((curl, code) for curl, code, _ in bad)]:
-            place, ticket = self._under_way.pop(curl)
-            yield ticket, place.answer(code), place
-            self._multi.remove_handle(curl)
-            self._put_back(place)
+        for curl in good:
+            yield self._take(curl, 0)
+        for curl, code, _ in bad:
+            yield self._take(curl, code)
+
+    def _take(self, curl: pycurl.Curl, code: int) -> tuple[Ticket, Answer, Place]:
+        place, ticket = self._under_way.pop(curl)
+        answer = place.answer(code)
+        self._multi.remove_handle(curl)
+        self._put_back(place)
+        return ticket, answer, place
 
     def _put_back(self, place: Place) -> None:
         if len(self._idle) < 2 * self.window:

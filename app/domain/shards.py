@@ -125,14 +125,17 @@ async def take(session: AsyncSession, shard_id: int) -> Shard | None:
 
 _RECORD = text(f"""
     UPDATE shards SET outcomes = :outcomes, tries = :tries, {", ".join(f"{label} = :{label}" for label in COUNTED)}
-    WHERE id = :id AND claim = :claim RETURNING id
+    FROM alerts WHERE shards.id = :id AND claim = :claim AND alerts.id = alert_id RETURNING state
 """)
 
 
-async def record(session: AsyncSession, shard_id: int, claim: int, outcomes: bytes | bytearray, tries: int) -> bool:
-    """Write the page; False if another worker took it meanwhile."""
+async def record(
+    session: AsyncSession, shard_id: int, claim: int, outcomes: bytes | bytearray, tries: int
+) -> str | None:
+    """Write the page. Returns the state of its alert, or None if another worker took the page meanwhile."""
     values = {"id": shard_id, "claim": claim, "outcomes": bytes(outcomes), "tries": tries, **counts(outcomes)}
-    return (await session.execute(_RECORD, values)).first() is not None
+    row = (await session.execute(_RECORD, values)).first()
+    return row.state if row else None
 
 
 async def claims(session: AsyncSession, alert_id: UUID) -> dict[int, int]:
