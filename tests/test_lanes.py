@@ -211,17 +211,19 @@ async def test_a_limited_lane_is_sent_to_no_faster(desk: Desk, db: psycopg.Conne
     assert asyncio.get_running_loop().time() - began > 1.5
 
 
+@pytest.mark.parametrize("refusal", ["401 Unauthorized", "403 Forbidden"])
 async def test_a_refused_authorisation_pauses_the_lane_loses_nobody_and_asks(
-    desk: Desk, db: psycopg.Connection, sink: Sink
+    desk: Desk, db: psycopg.Connection, sink: Sink, caplog: pytest.LogCaptureFixture, refusal: str
 ) -> None:
     many_readers(db, sink.url, 40)
-    sink.answer = lambda name, times: "401 Unauthorized"
+    sink.answer = lambda name, times: refusal
     alert_id = await desk.ring()
     for _ in range(2):  # with the token, and with a fresh one
         assert await desk.send(alert_id) == {"waiting": 40}
     lane = await lane_of(desk.sessions)
     assert lane.paused_at
     assert "NEWSBELL_VAPID_SUBJECT" in lane.alarm
+    assert sum("ALARM" in record.getMessage() for record in caplog.records) == 1
     tokens = {headers["authorization"] for sent in sink.headers.values() for headers in sent}
     assert len(tokens) == 2
     before = sink.received.total()

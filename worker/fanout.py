@@ -57,7 +57,7 @@ class Job(NamedTuple):
     level: Level
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One pass over a shard: what is known of its recipients so far. They are numbered by their place in the shard."""
 
@@ -195,7 +195,7 @@ class Fanout:
         return run
 
     async def _send(self, run: Run) -> bool:
-        """Push to everybody who waits, with a checkpoint every half second; False if the shard is no longer ours."""
+        """Push to everybody who waits, with checkpoints on the way; False if the shard is no longer ours."""
         urgent = run.alert.level is Level.BREAKING
         run.errand = errand = self.pushes.send(self._envelopes(run), origin=run.shard.lane, urgent=urgent)
         async with aclosing(errand.answers(every=CHECKPOINT)) as batches:
