@@ -51,10 +51,10 @@ def other_sink() -> Iterator[Sink]:
 def test_too_many_halves_the_speed_and_good_answers_bring_it_back_bit_by_bit() -> None:
     lane = a_lane(ORIGIN, NOW)
     assert lane.allowed(NOW) is None
-    weigh(lane, Tally(accepted=500, throttled=1), 1000.0, NOW)
+    weigh(lane, Tally(accepted=500, throttled=50), 1000.0, NOW)
     assert lane.allowed(NOW) == 500
     assert lane.allowed(NOW + seconds(3)) == 500 + 3 * GROWTH
-    weigh(lane, Tally(accepted=500, throttled=1), 800.0, NOW + seconds(3))
+    weigh(lane, Tally(accepted=500, throttled=50), 800.0, NOW + seconds(3))
     assert lane.allowed(NOW + seconds(3)) == 400
     assert lane.allowed(NOW + seconds(UNLIMITED / GROWTH)) is None
 
@@ -68,7 +68,7 @@ def test_answers_to_what_was_under_way_do_not_halve_it_again() -> None:
 
 def test_what_one_reader_is_asked_to_wait_for_does_not_close_the_lane_and_what_many_are_does() -> None:
     lane = a_lane(ORIGIN, NOW)
-    weigh(lane, Tally(accepted=100, throttled=1, asked=seconds(900)), 100.0, NOW)
+    weigh(lane, Tally(accepted=100, throttled=10, asked=seconds(900)), 100.0, NOW)
     assert lane.closed_until(NOW) is None
     weigh(lane, Tally(accepted=100, throttled=40, asked=seconds(900)), 100.0, NOW)
     assert lane.closed_until(NOW) == NOW + seconds(900)
@@ -161,6 +161,12 @@ async def test_a_hanging_service_keeps_its_own_places_only(
     assert not sink.accepted
     await asyncio.gather(*sending)
     assert sink.accepted.total() == 50
+
+
+def test_single_readers_limits_do_not_slow_the_lane() -> None:
+    lane = a_lane(ORIGIN, NOW)
+    weigh(lane, Tally(accepted=980, throttled=10, failed=10, asked=seconds(60)), 3000.0, NOW)
+    assert (lane.rate, lane.open_at, lane.breaks) == (None, None, 0)
 
 
 async def test_shards_without_a_place_wait_and_make_room_when_another_lane_has_work(desk: Desk) -> None:
