@@ -1,14 +1,18 @@
 """What a route is given."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, cast
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.database import Sessions
-from app.domain.refusals import Unauthenticated
+from app.database import Sessions, transaction
+from app.domain.editors import Actor, Role, actor_of_key, actor_of_session
+from app.domain.refusals import Forbidden, Unauthenticated
 from app.settings import Settings
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -44,3 +48,47 @@ def _needed_key(shown: Annotated[str | None, Depends(_shown_key)]) -> str:
 HereSite = Annotated[Site, Depends(_site)]
 ShownKey = Annotated[str | None, Depends(_shown_key)]
 ReaderKey = Annotated[str, Depends(_needed_key)]
+
+# --- the desk -------------------------------------------------------------------------------------------------------
+
+SAFE = {"GET", "HEAD", "OPTIONS"}
+
+
+def session_cookie(settings: Settings) -> str:
+    """Its name. Behind HTTPS the prefix makes browsers refuse one that another host or a plain page has set."""
+    return "__Host-newsbell" if settings.site_url.startswith("https://") else "newsbell"
+
+
+def must_be_own_origin(request: Request, settings: Settings) -> None:
+    """A browser sends its cookie along whoever's page makes the request; the Origin says whose it is."""
+    parts = urlsplit(settings.site_url)
+    own = {f"{parts.scheme}://{parts.netloc}", f"{request.url.scheme}://{request.headers.get('host', '')}"}
+    if request.headers.get("origin") not in own:
+        raise Forbidden("This request did not come from the desk's own pages, so nothing was changed.")
+
+
+async def _actor(request: Request, here: HereSite, shown: ShownKey) -> Actor:
+    now, cookie = datetime.now(UTC), request.cookies.get(session_cookie(here.settings))
+    if shown is None and cookie and request.method not in SAFE:
+        must_be_own_origin(request, here.settings)
+    async with transaction(here.sessions) as session:
+        if shown is not None:
+            actor = await actor_of_key(session, shown, now)
+        else:
+            actor = await actor_of_session(session, cookie, now) if cookie else None
+    if actor is None:
+        raise Unauthenticated("Sign in at the desk, or show an API key, as Authorization: Bearer.")
+    return actor
+
+
+def _at_least(role: Role) -> Callable[[Actor], Awaitable[Actor]]:
+    async def check(actor: Annotated[Actor, Depends(_actor)]) -> Actor:
+        actor.must_be(role)
+        return actor
+
+    return check
+
+
+WriterActor = Annotated[Actor, Depends(_at_least(Role.WRITER))]
+EditorActor = Annotated[Actor, Depends(_at_least(Role.EDITOR))]
+OwnerActor = Annotated[Actor, Depends(_at_least(Role.OWNER))]

@@ -1,5 +1,6 @@
 """The web application: wiring, error → HTTP table, headers, static files."""
 
+import math
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,14 +19,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import database, preferences, prompt
 from app.context import STATIC, Site
-from app.domain.refusals import Forbidden, NotFound, Refusal, Unauthenticated
+from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated
 from app.logs import speak
 from app.settings import Settings
 from app.supervisor import hold_lifeline
 from app.vapid import load_key
 
 # The most specific first; the domain knows nothing of HTTP.
-HTTP_STATUS: dict[type[Exception], int] = {Unauthenticated: 401, Forbidden: 403, NotFound: 404, Refusal: 422}
+HTTP_STATUS: dict[type[Exception], int] = {Unauthenticated: 401, Forbidden: 403, NotFound: 404} | {
+    Conflict: 409,
+    TooMany: 429,
+    Refusal: 422,
+}
 
 LARGEST_BODY = 16 * 1024
 
@@ -89,8 +94,10 @@ def problem(status: int, detail: str) -> Response:
     return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
 
 
-TITLES = {401: "Not signed in", 403: "Not allowed", 404: "Not found", 405: "Not allowed", 413: "Too large"} | {
+TITLES = {401: "Not signed in", 403: "Not allowed", 404: "Not found", 405: "Not allowed", 409: "Too late"} | {
+    413: "Too large",
     422: "Refused",
+    429: "Too often",
     500: "Our mistake",
     503: "Not now",
 }
@@ -99,7 +106,10 @@ TITLES = {401: "Not signed in", 403: "Not allowed", 404: "Not found", 405: "Not 
 def _explain_errors(app: FastAPI) -> None:
     async def refused(request: Request, error: Exception) -> Response:
         status = next(status for kind, status in HTTP_STATUS.items() if isinstance(error, kind))
-        return problem(status, str(error))
+        response = problem(status, str(error))
+        if isinstance(error, TooMany):
+            response.headers["Retry-After"] = str(math.ceil(error.wait))
+        return response
 
     async def malformed(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

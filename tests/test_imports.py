@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent.parent
-DOORS = {"prompt", "preferences"}
+DOORS = {"prompt", "preferences", "signin", "people", "desk", "feeds", "reports"}
 # What each noun of the domain may know: those before it.
 NOUNS = [
     "refusals",
@@ -18,10 +18,16 @@ NOUNS = [
     "feeds",
     "stories",
     "messages",
+    "editors",
+    "audit",
+    "requests",
+    "lookups",
     "shards",
     "alerts",
+    "receipts",
     "lanes",
     "subscriptions",
+    "own_browsers",
     "models",
 ]
 # One library, one door.

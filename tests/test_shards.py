@@ -355,9 +355,9 @@ async def test_a_correction_is_for_those_whom_the_ledger_knows_to_have_got_it(se
         page = await session.get_one(Shard, planned.id)
         outcomes = bytes(readers.index(reader) for reader in page.subscription_ids)
         await record(session, planned.id, 0, outcomes, 1)
-    [planned] = await plan_correction(session, right.id, [wrong.id])
+    [planned] = await plan_correction(session, right.id, [wrong.id], NOW)
     assert await written_down(session, right) == [readers[Outcome.ACCEPTED]]
-    assert await plan_correction(session, right.id, [wrong.id]) == []
+    assert await plan_correction(session, right.id, [wrong.id], NOW) == []
 
 
 async def test_a_correction_ends_at_who_ended_and_passes_over_pauses(session: AsyncSession) -> None:
@@ -367,7 +367,7 @@ async def test_a_correction_ends_at_who_ended_and_passes_over_pauses(session: As
     [planned] = await plan(session, wrong.id, ids(topic), NOW)
     await record(session, planned.id, 0, b"\1\1\1", 1)
     readers[0].paused_until, readers[1].ended_at = NOW + MINUTE, NOW
-    await plan_correction(session, right.id, [wrong.id])
+    await plan_correction(session, right.id, [wrong.id], NOW)
     assert await written_down(session, right) == [readers[0].id, readers[2].id]
 
 
@@ -378,10 +378,10 @@ async def test_who_got_several_wrong_ones_gets_one_correction(session: AsyncSess
     for wrong in (one, other):
         for planned in await plan(session, wrong.id, ids(topic), NOW):
             await record(session, planned.id, 0, bytes([Outcome.ACCEPTED]) * planned.size, 1)
-    planned_now = await plan_correction(session, right.id, [one.id, other.id])
+    planned_now = await plan_correction(session, right.id, [one.id, other.id], NOW)
     assert sorted(shard.size for shard in planned_now) == [500, SIZE, SIZE]
     assert sorted(await written_down(session, right)) == sorted(await written_down(session, one))
-    assert await plan_correction(session, right.id, []) == []
+    assert await plan_correction(session, right.id, [], NOW) == []
 
 
 # The books balance, whatever a program does

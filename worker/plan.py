@@ -41,12 +41,12 @@ async def plan_alert(sessions: Sessions, alert_id: UUID) -> None:
             return
         if alert.state is AlertState.DRAFT or await correction_of(session, alert.id):
             return
-        planned = await (_plan_correction(session, alert) if alert.thread_id else _plan(session, alert, now))
+        planned = await (_plan_correction(session, alert, now) if alert.thread_id else _plan(session, alert, now))
         alert.recipients += sum(shard.size for shard in planned)
         if planned or alert.state is AlertState.RELEASED:
             alert.state, alert.finished_at = AlertState.SENDING, None
-        if planned:
-            await _enqueue(session, alert, planned)
+        if to_send := [shard for shard in planned if shard.waiting]:
+            await _enqueue(session, alert, to_send)
         if alert.growing:
             await plan_again(session, alert, now)
         await close_if_done(session, alert.id, now)  # nobody follows these topics, or all have it already
@@ -54,10 +54,12 @@ async def plan_alert(sessions: Sessions, alert_id: UUID) -> None:
 
 
 async def _plan(session: AsyncSession, alert: Alert, now: datetime) -> list[Planned]:
-    return await shards.plan(session, alert.id, [topic.id for topic in alert.topics], now)
+    if alert.for_editor_id is not None:
+        return await shards.plan_for_editor(session, alert.id, alert.for_editor_id, now)
+    return await shards.plan(session, alert.id, [topic.id for topic in alert.topics], now, level=alert.level)
 
 
-async def _plan_correction(session: AsyncSession, alert: Alert) -> list[Planned]:
+async def _plan_correction(session: AsyncSession, alert: Alert, now: datetime) -> list[Planned]:
     """Twice, if what it corrects is still under way: at once for those who got that, then for those who got it since.
 
     The first time nobody else of the thread, lest one gets the correction before the wrong one that is on its way.
@@ -68,7 +70,7 @@ async def _plan_correction(session: AsyncSession, alert: Alert) -> list[Planned]
         return []
     alert.growing = under_way
     wrong = [one.id for one in before if not under_way or one.id == alert.corrects_id]
-    return await shards.plan_correction(session, alert.id, wrong)
+    return await shards.plan_correction(session, alert.id, wrong, now)
 
 
 async def _enqueue(session: AsyncSession, alert: Alert, planned: Iterable[Planned]) -> None:

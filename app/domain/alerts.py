@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 
 from app.domain.base import Base
+from app.domain.editors import Editor
 from app.domain.messages import cut
 from app.domain.refusals import NotFound, Refusal
 from app.domain.shards import Shard
@@ -44,6 +45,8 @@ class Level(StrEnum):
 
 class AlertState(StrEnum):
     DRAFT = "draft"  # Waits for a person.
+    PROPOSED = "proposed"  # One person released it; the rules want another one's word.
+    SCHEDULED = "scheduled"  # Goes out at `due_at`, unless somebody takes it back before.
     RELEASED = "released"  # Said to go out; the audience is not written down yet.
     SENDING = "sending"  # The ledger has its recipients; some of them are open.
     FINISHED = "finished"  # Every recipient has a final outcome.
@@ -80,6 +83,13 @@ class Alert(Base):
     created_at: Mapped[datetime] = mapped_column(index=True)
     released_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    made_by: Mapped[str] = mapped_column(default="newsbell", server_default="newsbell")  # As the audit names people.
+    proposed_by: Mapped[str | None]
+    approved_by: Mapped[str | None]
+    due_at: Mapped[datetime | None]
+    time_zone: Mapped[str] = mapped_column(default="", server_default="")  # In which `due_at` was named.
+    # A test, or a request to approve: it goes to this editor's own browsers and to nobody else.
+    for_editor_id: Mapped[int | None] = mapped_column(ForeignKey(Editor.id, ondelete="CASCADE"), index=True)
     topics: Mapped[list[Topic]] = relationship(secondary=alert_topics, lazy="raise", order_by=Topic.id)
 
     @property

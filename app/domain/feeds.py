@@ -42,6 +42,8 @@ class Feed(Base):
     baseline_at: Mapped[datetime | None]  # When its backlog was first remembered; nothing rings before.
     polled_at: Mapped[datetime | None]
     next_poll_at: Mapped[datetime | None]
+    next_poll_because: Mapped[str] = mapped_column(default="", server_default="")  # As a sentence.
+    paused_at: Mapped[datetime | None]  # Nothing is polled until a person resumes it.
     misses: Mapped[int] = mapped_column(default=0)  # Failed polls in a row.
     trouble: Mapped[str] = mapped_column(default="")  # The last failure as a sentence; empty when all is well.
     created_at: Mapped[datetime]

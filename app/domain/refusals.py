@@ -15,3 +15,15 @@ class Forbidden(Refusal):
 
 class Unauthenticated(Refusal):
     """We do not know who asks."""
+
+
+class Conflict(Refusal):
+    """It was right to ask, but something else came first."""
+
+
+class TooMany(Refusal):
+    """Too often of late; `wait` is how long until it is worth trying again, in seconds."""
+
+    def __init__(self, sentence: str, wait: float) -> None:
+        super().__init__(sentence)
+        self.wait = wait

@@ -5,8 +5,21 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, LargeBinary, func, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    TextClause,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -48,6 +61,18 @@ class Shard(Base):
     recalled: Mapped[int] = mapped_column(default=0)
 
 
+class Beat(Base):
+    """A checkpoint's new acceptances: when an alert reached how many of its recipients, to half a second."""
+
+    __tablename__ = "beats"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    alert_id: Mapped[UUID] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"), index=True)
+    lane: Mapped[str]
+    at: Mapped[datetime]
+    accepted: Mapped[int]
+
+
 def counts(outcomes: bytes | bytearray) -> dict[str, int]:
     """How many recipients stand where; every outcome is named."""
     tally = Counter(outcomes)
@@ -59,36 +84,79 @@ class Planned:
     id: int
     lane: str
     size: int
+    waiting: int  # 0 if these are held back: they are in the books, and there is nothing to send
 
+
+@dataclass(frozen=True)
+class Audience:
+    """Who an alert would go to, each reader once, and what would hold some of them back."""
+
+    readers: int
+    rings: int
+    paused: int  # told nothing at all until they say so
+    level: int  # do not want alerts of this level
+    quiet_hours: int
+    daily_limit: int
+    lanes: dict[str, int]  # where it rings, by push service
+
+
+# Why an alert does not ring for a reader, the first that holds. A pause is the reader's own word for "not there".
+_IS_PAUSED = "paused_until IS NOT NULL AND paused_until > :now"
+_IS_LEVEL_OFF = "levels IS NOT NULL AND CAST(:level AS text) <> ALL (levels)"
+# The clock on each reader's wall comes from us: PostgreSQL would refuse the whole plan for one zone that it lacks.
+_IS_QUIET = """CASE WHEN quiet_from IS NULL OR :level = 'breaking' THEN false ELSE coalesce((
+    SELECT CASE WHEN quiet_from <= quiet_to THEN clock >= quiet_from AND clock < quiet_to
+                ELSE clock >= quiet_from OR clock < quiet_to END
+    FROM unnest(CAST(:zones AS text[]), CAST(:clocks AS time[])) AS wall (zone, clock) WHERE zone = time_zone
+), false) END"""
+_IS_SATED = "daily_limit IS NOT NULL AND :level <> 'breaking' AND id IN (SELECT id FROM sated)"
+# Read only if somebody has a limit. Corrections and tests do not count.
+_SATED = f"""sated AS (
+    SELECT member.id FROM shards JOIN alerts ON alerts.id = alert_id,
+        unnest(subscription_ids) WITH ORDINALITY AS member (id, place), subscriptions AS limited
+    WHERE released_at > :now - interval '24 hours' AND released_at <= :now AND level <> 'breaking'
+      AND thread_id IS NULL AND for_editor_id IS NULL AND accepted > 0
+      AND get_byte(outcomes, place::int - 1) = {Outcome.ACCEPTED:d}
+      AND limited.id = member.id AND limited.daily_limit IS NOT NULL
+    GROUP BY member.id, limited.daily_limit HAVING count(*) >= limited.daily_limit)"""
+_FOLLOWERS = "SELECT subscription_id FROM follows WHERE topic_id = ANY(:topics)"
 
 # An audience, less those whom the ledger has already (so planning twice is harmless, and an alert that gains a topic
-# reaches only whom it has not reached), cut into shards lane by lane.
-_WRITE = """
-    INSERT INTO shards (alert_id, lane, subscription_ids, outcomes, waiting,
-                        claim, tries, accepted, gone, refused, failed, held, expired, recalled)
-    SELECT :alert, lane, array_agg(id ORDER BY id), decode(repeat('00', count(*)::int), 'hex'), count(*),
-           0, 0, 0, 0, 0, 0, 0, 0, 0
+# reaches only whom it has not reached), cut into shards lane by lane. Who is held back stands in shards of their own.
+_WRITE = f"""
+    WITH {_SATED}
+    INSERT INTO shards (alert_id, lane, subscription_ids, outcomes, waiting, held,
+                        claim, tries, accepted, gone, refused, failed, expired, recalled)
+    SELECT :alert, lane, array_agg(id ORDER BY id),
+           decode(repeat(CASE WHEN holds THEN '{Outcome.HELD:02x}' ELSE '00' END, count(*)::int), 'hex'),
+           CASE WHEN holds THEN 0 ELSE count(*) END, CASE WHEN holds THEN count(*) ELSE 0 END,
+           0, 0, 0, 0, 0, 0, 0, 0
     FROM (
-        SELECT id, lane, (row_number() OVER (PARTITION BY lane ORDER BY id) - 1) / :size AS page
-        FROM subscriptions
-        WHERE ended_at IS NULL AND {wants}
-          AND id IN ({audience} EXCEPT SELECT unnest(subscription_ids) FROM shards WHERE alert_id = :alert)
+        SELECT id, lane, holds, (row_number() OVER (PARTITION BY lane, holds ORDER BY id) - 1) / :size AS page
+        FROM (
+            SELECT id, lane, {{holds}} AS holds
+            FROM subscriptions
+            WHERE ended_at IS NULL AND {{wants}}
+              AND id IN ({{audience}} EXCEPT SELECT unnest(subscription_ids) FROM shards WHERE alert_id = :alert)
+        ) AS readers
     ) AS recipients
-    GROUP BY lane, page
-    RETURNING id, lane, cardinality(subscription_ids) AS size
+    GROUP BY lane, holds, page
+    RETURNING id, lane, cardinality(subscription_ids) AS size, waiting
 """
 
 _PLAN = text(
     _WRITE.format(
-        wants="(paused_until IS NULL OR paused_until <= :now)",
-        audience="SELECT subscription_id FROM follows WHERE topic_id = ANY(:topics)",
+        wants=f"NOT ({_IS_PAUSED})",
+        audience=_FOLLOWERS,
+        holds=f"({_IS_LEVEL_OFF}) OR ({_IS_QUIET}) OR ({_IS_SATED})",
     )
 )
 
-# They have the wrong text on their screens, so what they follow or pause since makes no difference.
+# They have the wrong text on their screens, so what they follow, pause or limit since makes no difference.
 _PLAN_CORRECTION = text(
     _WRITE.format(
         wants="true",
+        holds="false",
         audience=f"""
             SELECT told.id
             FROM shards CROSS JOIN LATERAL unnest(subscription_ids) WITH ORDINALITY AS told (id, place)
@@ -98,22 +166,84 @@ _PLAN_CORRECTION = text(
     )
 )
 
+_PLAN_FOR_EDITOR = text(
+    _WRITE.format(
+        wants="true",
+        holds="false",
+        audience="SELECT subscription_id FROM editor_browsers WHERE editor_id = :editor",
+    )
+)
+
+_COUNT = text(f"""
+    WITH {_SATED}
+    SELECT lane, reason, count(*) FROM (
+        SELECT lane, CASE WHEN {_IS_PAUSED} THEN 'paused' WHEN {_IS_LEVEL_OFF} THEN 'level'
+                          WHEN {_IS_QUIET} THEN 'quiet_hours' WHEN {_IS_SATED} THEN 'daily_limit'
+                          ELSE 'rings' END AS reason
+        FROM subscriptions WHERE ended_at IS NULL AND id IN ({_FOLLOWERS})
+    ) AS readers GROUP BY lane, reason
+""")
+
+# Sorting and counting a million readers on disk, in the usual 4 MB, takes longer than the rest of the plan.
+_ENOUGH_MEMORY = text("SET LOCAL work_mem = '256MB'")
+
 
 async def plan(
-    session: AsyncSession, alert_id: UUID, topic_ids: Collection[int], now: datetime, *, size: int = SIZE
+    session: AsyncSession,
+    alert_id: UUID,
+    topic_ids: Collection[int],
+    now: datetime,
+    *,
+    level: str = "normal",
+    size: int = SIZE,
 ) -> list[Planned]:
     """Write the audience down: one statement, each reader once however many of the topics they follow."""
-    arguments = {"alert": alert_id, "topics": list(topic_ids), "now": now, "size": size}
-    rows = await session.execute(_PLAN, arguments)
-    return [Planned(*row) for row in rows]
+    walls = await _walls(session, now)
+    return await _write(session, _PLAN, alert_id, now, size, topics=list(topic_ids), level=level, **walls)
 
 
 async def plan_correction(
-    session: AsyncSession, alert_id: UUID, wrong: Collection[UUID], *, size: int = SIZE
+    session: AsyncSession, alert_id: UUID, wrong: Collection[UUID], now: datetime, *, size: int = SIZE
 ) -> list[Planned]:
     """Write down exactly those whom the ledger knows to have got one of the wrong alerts, each once."""
-    rows = await session.execute(_PLAN_CORRECTION, {"alert": alert_id, "wrong": list(wrong), "size": size})
+    return await _write(session, _PLAN_CORRECTION, alert_id, now, size, wrong=list(wrong))
+
+
+async def plan_for_editor(session: AsyncSession, alert_id: UUID, editor_id: int, now: datetime) -> list[Planned]:
+    """Write down an editor's own browsers."""
+    return await _write(session, _PLAN_FOR_EDITOR, alert_id, now, SIZE, editor=editor_id)
+
+
+async def _write(
+    session: AsyncSession, statement: TextClause, alert_id: UUID, now: datetime, size: int, **more: object
+) -> list[Planned]:
+    await session.execute(_ENOUGH_MEMORY)
+    rows = await session.execute(statement, {"alert": alert_id, "now": now, "size": size, **more})
     return [Planned(*row) for row in rows]
+
+
+async def audience(session: AsyncSession, topic_ids: Collection[int], level: str, now: datetime) -> Audience:
+    """Who would get an alert that was planned now, without writing anything."""
+    await session.execute(_ENOUGH_MEMORY)
+    walls = await _walls(session, now)
+    rows = await session.execute(_COUNT, {"topics": list(topic_ids), "level": level, "now": now, **walls})
+    reasons: Counter[str] = Counter()
+    lanes: Counter[str] = Counter()
+    for lane, reason, count in rows:
+        reasons[reason] += count
+        if reason == "rings":
+            lanes[lane] += count
+    held = {reason: reasons[reason] for reason in ("paused", "level", "quiet_hours", "daily_limit")}
+    return Audience(readers=reasons.total(), rings=reasons["rings"], lanes=dict(lanes.most_common()), **held)
+
+
+async def _walls(session: AsyncSession, now: datetime) -> dict[str, object]:
+    """What the clock says in each time zone in which somebody has quiet hours."""
+    zones = (
+        await session.scalars(text("SELECT DISTINCT time_zone FROM subscriptions WHERE quiet_from IS NOT NULL"))
+    ).all()
+    clocks = [now.astimezone(ZoneInfo(zone)).time() for zone in zones]
+    return {"zones": list(zones), "clocks": clocks}
 
 
 async def take(session: AsyncSession, shard_id: int) -> Shard | None:

@@ -8,7 +8,7 @@ import secrets
 from base64 import urlsafe_b64decode
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import NamedTuple
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -61,7 +61,10 @@ follows = Table(
 
 class Subscription(Base):
     __tablename__ = "subscriptions"
-    __table_args__ = (Index("ix_subscriptions_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),)
+    __table_args__ = (
+        Index("ix_subscriptions_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+        Index("ix_subscriptions_quiet", "time_zone", postgresql_where=text("quiet_from IS NOT NULL")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     endpoint: Mapped[str]
@@ -75,6 +78,11 @@ class Subscription(Base):
     time_zone: Mapped[str]
     language: Mapped[str]
     paused_until: Mapped[datetime | None]
+    # Between these, where the reader is, only breaking alerts ring; the night may pass midnight. Both or neither.
+    quiet_from: Mapped[time | None]
+    quiet_to: Mapped[time | None]
+    daily_limit: Mapped[int | None]  # Alerts in any 24 hours, breaking ones aside.
+    levels: Mapped[list[str] | None]  # Which ring; None: all.
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime]  # The last visit that re-synced it.
     ended_at: Mapped[datetime | None]
