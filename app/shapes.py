@@ -10,6 +10,33 @@ from app.domain.subscriptions import Subscription
 Language = Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z0-9-]*$")]  # a tag such as uk or pt-BR (RFC 5646)
 
 
+class Problem(BaseModel):
+    """RFC 9457; `detail` is a sentence for a person."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+MEANINGS = {
+    401: "Nobody is signed in, or the key opens nothing (any more).",
+    403: "The role or the key does not reach so far, or the request came from a foreign page.",
+    404: "It is not there.",
+    409: "It was right to ask, but something else came first.",
+    413: "The request is larger than anything we take.",
+    422: "Refused; `detail` says why.",
+    429: "Too often; `Retry-After` says when it is worth trying again.",
+    503: "The database does not answer; nothing was changed.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """A route's `responses=`: the refusals it may answer with. A route with parameters or a body can always say 422."""
+    shape = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+    return {status: {"description": MEANINGS[status], "content": shape} for status in statuses}
+
+
 class TopicOut(BaseModel):
     slug: str
     name: str

@@ -1,13 +1,18 @@
 """Requests that carry an Idempotency-Key: asked again, they are answered again and nothing is done twice."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import LargeBinary
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import LargeBinary, delete, select, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.base import Base
+from app.domain.refusals import Refusal
+
+# How long an answer is given again: longer than any program goes on trying.
+KEPT = timedelta(hours=24)
 
 
 class AnsweredRequest(Base):
@@ -18,3 +23,28 @@ class AnsweredRequest(Base):
     status: Mapped[int]
     answer: Mapped[Any] = mapped_column(JSONB)
     at: Mapped[datetime] = mapped_column(index=True)
+
+
+async def begin(session: AsyncSession, name: bytes, fingerprint: bytes, now: datetime) -> AnsweredRequest | None:
+    """The answer that this request got before; None if it is the first of its name, which must `end` what it begins.
+
+    A twin that comes while the first is still being worked on waits here until that one's transaction is over: the
+    index lets nobody in before. If it was rolled back, the twin is the first.
+    """
+    fresh = {"name": name, "fingerprint": fingerprint, "status": 0, "answer": None, "at": now}
+    mine = insert(AnsweredRequest).values(fresh).on_conflict_do_nothing().returning(AnsweredRequest.name)
+    if await session.scalar(mine) is not None:
+        return None
+    before = (await session.scalars(select(AnsweredRequest).where(AnsweredRequest.name == name))).one()
+    if before.fingerprint != fingerprint:
+        raise Refusal("This Idempotency-Key came with another request before. Take a new key for a new request.")
+    return before
+
+
+async def end(session: AsyncSession, name: bytes, status: int, answer: Any) -> None:
+    values = {"status": status, "answer": answer}
+    await session.execute(update(AnsweredRequest).where(AnsweredRequest.name == name).values(values))
+
+
+async def forget(session: AsyncSession, now: datetime) -> None:
+    await session.execute(delete(AnsweredRequest).where(AnsweredRequest.at < now - KEPT))
