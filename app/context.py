@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Annotated, cast
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.database import Sessions, transaction
-from app.domain.editors import Actor, Role, actor_of_key, actor_of_session
+from app.domain.api_keys import actor_of_key
+from app.domain.editors import Actor, Role
 from app.domain.refusals import Forbidden, Unauthenticated
+from app.domain.sign_ins import actor_of_session
 from app.settings import Settings
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -32,7 +34,9 @@ def _site(request: Request) -> Site:
     return cast(Site, request.app.state.site)
 
 
-_bearer = HTTPBearer(auto_error=False, description="The key that subscribing returned; the browser keeps it.")
+_bearer = HTTPBearer(
+    auto_error=False, scheme_name="reader key", description="The key that subscribing returned; the browser keeps it."
+)
 
 
 def _shown_key(shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str | None:
@@ -67,7 +71,19 @@ def must_be_own_origin(request: Request, settings: Settings) -> None:
         raise Forbidden("This request did not come from the desk's own pages, so nothing was changed.")
 
 
-async def _actor(request: Request, here: HereSite, shown: ShownKey) -> Actor:
+_desk_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="desk key",
+    description="An API key, which an owner makes at the desk. The desk's own pages use a session cookie instead.",
+)
+
+
+async def _actor(
+    request: Request,
+    here: HereSite,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_desk_bearer)],
+) -> Actor:
+    shown = _shown_key(credentials)
     now, cookie = datetime.now(UTC), request.cookies.get(session_cookie(here.settings))
     if shown is None and cookie and request.method not in SAFE:
         must_be_own_origin(request, here.settings)
@@ -89,6 +105,7 @@ def _at_least(role: Role) -> Callable[[Actor], Awaitable[Actor]]:
     return check
 
 
-WriterActor = Annotated[Actor, Depends(_at_least(Role.WRITER))]
-EditorActor = Annotated[Actor, Depends(_at_least(Role.EDITOR))]
-OwnerActor = Annotated[Actor, Depends(_at_least(Role.OWNER))]
+# The scopes only write the role into /openapi.json, from where /docs has it.
+WriterActor = Annotated[Actor, Security(_at_least(Role.WRITER), scopes=[Role.WRITER.value])]
+EditorActor = Annotated[Actor, Security(_at_least(Role.EDITOR), scopes=[Role.EDITOR.value])]
+OwnerActor = Annotated[Actor, Security(_at_least(Role.OWNER), scopes=[Role.OWNER.value])]
