@@ -12,8 +12,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.alerts import Alert, AlertState, Level, an_alert
+from app.domain.api_keys import an_api_key
+from app.domain.editors import Editor, Role, an_editor
 from app.domain.entries import Entry
 from app.domain.feeds import Feed, Policy, a_feed
+from app.domain.sign_ins import open_session
 from app.domain.stories import Story, a_story
 from app.domain.subscriptions import Browser, Subscription, a_browser, subscribe
 from app.domain.topics import Topic, a_topic
@@ -155,3 +158,37 @@ async def an_alert_row(
         alert.state = state
     await session.flush()
     return alert
+
+
+async def an_editor_row(
+    session: AsyncSession, role: Role = Role.EDITOR, email: str | None = None, *, now: datetime = NOW
+) -> Editor:
+    """Without a password: `signed_in` needs none."""
+    editor = an_editor(email or f"{role}-{next(_number)}@news.example", role=role, now=now)
+    session.add(editor)
+    await session.flush()
+    return editor
+
+
+async def signed_in(session: AsyncSession, editor: Editor, *, now: datetime | None = None) -> str:
+    """The value of the session cookie (its name: app.context.session_cookie). From the real time on, as routes ask."""
+    _, secret = open_session(session, editor, about="Firefox on Linux", now=now or datetime.now(UTC))
+    await session.flush()
+    return secret
+
+
+async def an_api_key_row(
+    session: AsyncSession,
+    role: Role = Role.EDITOR,
+    topics: Sequence[str] = (),
+    levels: Sequence[str] = (),
+    *,
+    now: datetime = NOW,
+) -> str:
+    """What a program shows as Authorization: Bearer."""
+    key, secret = an_api_key(
+        name=f"CMS {next(_number)}", role=role, topics=topics, levels=levels, created_by="owner@news.example", now=now
+    )
+    session.add(key)
+    await session.flush()
+    return secret

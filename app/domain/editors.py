@@ -1,17 +1,19 @@
-"""Editors: the people of the desk, how they sign in, and keys for programs."""
+"""Editors: the people of the desk, and what each may do."""
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, LargeBinary, select
+from sqlalchemy import BigInteger, Identity, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, joinedload, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.base import Base
-from app.domain.refusals import Forbidden
+from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal
 
 
 class Role(StrEnum):
@@ -33,6 +35,7 @@ class Actor:
     name: str  # As the audit has it: an e-mail address, "key NAME", "command line".
     role: Role
     editor_id: int | None = None
+    session_id: int | None = None  # Of the browser in which the editor is signed in.
     # A key may be limited to topics (slugs) and levels; None: all.
     topics: frozenset[str] | None = None
     levels: frozenset[str] | None = None
@@ -60,63 +63,11 @@ class Editor(Base):
     subject: Mapped[str | None] = mapped_column(unique=True)  # Issuer and subject of the single sign-on.
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
+    signed_in_at: Mapped[datetime | None]  # Last; None: never yet.
 
 
-class EditorSession(Base):
-    """A browser in which an editor is signed in."""
-
-    __tablename__ = "editor_sessions"
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    key_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)  # Of the cookie's secret.
-    editor_id: Mapped[int] = mapped_column(ForeignKey("editors.id", ondelete="CASCADE"), index=True)
-    about: Mapped[str]  # Which browser, in words: "Firefox on Linux".
-    created_at: Mapped[datetime]
-    seen_at: Mapped[datetime]
-    expires_at: Mapped[datetime] = mapped_column(index=True)
-    editor: Mapped[Editor] = relationship(lazy="raise")
-
-
-class SignInLink(Base):
-    """A secret that signs somebody in once: the first owner, or an editor who has no password (any more)."""
-
-    __tablename__ = "sign_in_links"
-
-    key_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    # None: for whoever sets this newsroom up, and thereby becomes its first owner.
-    editor_id: Mapped[int | None] = mapped_column(ForeignKey("editors.id", ondelete="CASCADE"), index=True)
-    expires_at: Mapped[datetime]
-    used_at: Mapped[datetime | None]
-
-
-class Guess(Base):
-    """Failed sign-ins of late, by account and by address. Names are keyed hashes: no address is stored."""
-
-    __tablename__ = "guesses"
-
-    name: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    count: Mapped[int]
-    last_at: Mapped[datetime] = mapped_column(index=True)
-
-
-class ApiKey(Base):
-    """Lets a program (a CMS) act at the desk, within limits."""
-
-    __tablename__ = "api_keys"
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    name: Mapped[str]
-    start: Mapped[str]  # Its first characters, by which people recognise it.
-    key_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    role: Mapped[Role]  # writer or editor
-    topics: Mapped[list[str]] = mapped_column(default=list)  # Slugs; empty: all.
-    levels: Mapped[list[str]] = mapped_column(default=list)  # Empty: all.
-    created_by: Mapped[str]
-    created_at: Mapped[datetime]
-    used_at: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
-
-
+# What mail programs take, not all that RFC 5322 allows (comments, quotes).
+EMAIL = re.compile(r"[^\s@\"(),:;<>\[\\\]]+@[^\s@\"(),:;<>\[\\\]]+")
 # How exactly "last seen" is kept: writing it at every request would be a write for every glance.
 SEEN_EVERY = timedelta(minutes=1)
 
@@ -126,24 +77,68 @@ def hash_of(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-async def actor_of_session(session: AsyncSession, secret: str, now: datetime) -> Actor | None:
-    """Who is signed in with this cookie; None if nobody is (any more)."""
-    query = select(EditorSession).where(EditorSession.key_hash == hash_of(secret), EditorSession.expires_at > now)
-    found = await session.scalar(query.options(joinedload(EditorSession.editor)))
-    if found is None or found.editor.disabled_at is not None:
-        return None
-    if now - found.seen_at > SEEN_EVERY:
-        found.seen_at = now
-    return Actor(found.editor.email, found.editor.role, editor_id=found.editor_id)
+def an_email(text: str) -> str:
+    """In small letters; a wrong one is refused. Whether it reaches anybody, only a message could tell."""
+    email = text.strip().lower()
+    # RFC 5321, section 4.5.3.1.3: 256 with the brackets around it.
+    if len(email) > 254 or not email.isprintable() or not EMAIL.fullmatch(email):
+        raise Refusal("An e-mail address looks like name@example.org.")
+    return email
 
 
-async def actor_of_key(session: AsyncSession, secret: str, now: datetime) -> Actor | None:
-    """Which program shows this key; None if none may (any more)."""
-    query = select(ApiKey).where(ApiKey.key_hash == hash_of(secret), ApiKey.revoked_at.is_(None))
-    found = await session.scalar(query)
+def a_name(text: str) -> str:
+    """What people are called on the pages: printable, on one line, and not endless."""
+    name = " ".join(text.split())
+    if len(name) > 100 or not name.isprintable():
+        raise Refusal("A name has at most 100 characters, all of them printable.")
+    return name
+
+
+def an_editor(email: str, *, role: Role, now: datetime, name: str = "") -> Editor:
+    return Editor(email=an_email(email), name=a_name(name), role=role, created_at=now)
+
+
+async def add_editor(session: AsyncSession, editor: Editor) -> Editor:
+    """Store a new one; of two with the same address that come at once, one is refused."""
+    try:
+        async with session.begin_nested():
+            session.add(editor)
+    except IntegrityError:
+        raise Conflict(f"There is an editor {editor.email} already.") from None
+    return editor
+
+
+async def editor_by_email(session: AsyncSession, email: str, *, lock: bool = False) -> Editor | None:
+    query = select(Editor).where(Editor.email == email)
+    return await session.scalar(query.with_for_update() if lock else query)
+
+
+async def editor_by_id(session: AsyncSession, editor_id: int, *, lock: bool = False) -> Editor:
+    query = select(Editor).where(Editor.id == editor_id)
+    found = await session.scalar(query.with_for_update() if lock else query)
     if found is None:
-        return None
-    if found.used_at is None or now - found.used_at > SEEN_EVERY:
-        found.used_at = now
-    topics, levels = (frozenset(limit) or None for limit in (found.topics, found.levels))
-    return Actor(f"key {found.name}", found.role, topics=topics, levels=levels)
+        raise NotFound("There is no such editor.")
+    return found
+
+
+async def every_editor(session: AsyncSession) -> Sequence[Editor]:
+    return (await session.scalars(select(Editor).order_by(Editor.email))).all()
+
+
+async def must_leave_an_owner(session: AsyncSession, editor: Editor) -> None:
+    """Refuses to take the last owner away: nobody could make another one.
+
+    All owners' rows are locked, so of two who take each other away at the same moment, the second is refused.
+    """
+    owners = select(Editor.id).where(Editor.role == Role.OWNER, Editor.disabled_at.is_(None))
+    left = set((await session.scalars(owners.order_by(Editor.id).with_for_update())).all())
+    if not left - {editor.id}:
+        raise Refusal(f"{editor.email} is the last owner. Make somebody else an owner first.")
+
+
+async def an_owner_has_signed_in(session: AsyncSession) -> bool:
+    """Until one has, whoever set this newsroom up may still become its first owner."""
+    owner = select(Editor.id).where(
+        Editor.role == Role.OWNER, Editor.disabled_at.is_(None), Editor.signed_in_at.is_not(None)
+    )
+    return await session.scalar(owner.limit(1)) is not None

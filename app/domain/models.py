@@ -1,16 +1,19 @@
 """All tables at once: importing this fills Base.metadata (for migrations and their test)."""
 
 from app.domain.alerts import Alert
+from app.domain.api_keys import ApiKey
 from app.domain.audit import AuditEntry
 from app.domain.base import Base
-from app.domain.editors import ApiKey, Editor, EditorSession, Guess, SignInLink
+from app.domain.editors import Editor
 from app.domain.feeds import Feed
+from app.domain.guesses import Guess
 from app.domain.lanes import Lane
 from app.domain.lookups import Lookup
 from app.domain.own_browsers import EditorBrowser
 from app.domain.receipts import Receipt
 from app.domain.requests import AnsweredRequest
 from app.domain.shards import Beat, Shard
+from app.domain.sign_ins import EditorSession, SignInLink
 from app.domain.stories import Story
 from app.domain.subscriptions import Subscription
 from app.domain.topics import Topic

@@ -1,0 +1,93 @@
+"""API keys: let a program (a CMS) act at the desk, within limits."""
+
+import secrets
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Identity, LargeBinary, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.domain.base import Base
+from app.domain.editors import SEEN_EVERY, Actor, Role, a_name, hash_of
+from app.domain.refusals import Conflict, NotFound, Refusal
+
+PREFIX = "nb_"  # So that people, and programs that look for leaked secrets, know it when they see it.
+SHOWN = len(PREFIX) + 6  # Characters by which an owner recognises a key; 216 bits stay unsaid.
+
+
+class ApiKey(Base):
+    __tablename__ = "api_keys"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    name: Mapped[str]
+    start: Mapped[str]  # Its first characters, by which people recognise it.
+    key_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    role: Mapped[Role]  # writer or editor
+    topics: Mapped[list[str]] = mapped_column(default=list)  # Slugs; empty: all.
+    levels: Mapped[list[str]] = mapped_column(default=list)  # Empty: all.
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+def an_api_key(
+    *,
+    name: str,
+    role: Role,
+    created_by: str,
+    now: datetime,
+    topics: Collection[str] = (),
+    levels: Collection[str] = (),
+) -> tuple[ApiKey, str]:
+    """A key and its secret, which nobody can be shown again. The caller knows that the topics and levels exist."""
+    if role is Role.OWNER:
+        raise Refusal("A key is a writer or an editor: people, keys and feeds are a person's business.")
+    if not (name := a_name(name)):
+        raise Refusal("A key needs a name, such as that of the program that will have it.")
+    secret = PREFIX + secrets.token_urlsafe(32)
+    key = ApiKey(
+        name=name,
+        start=secret[:SHOWN],
+        key_hash=hash_of(secret),
+        role=role,
+        topics=sorted(set(topics)),
+        levels=sorted(set(levels)),
+        created_by=created_by,
+        created_at=now,
+    )
+    return key, secret
+
+
+async def must_be_free(session: AsyncSession, name: str) -> None:
+    """The audit names a program by its key's name, so no two that live share one."""
+    if await session.scalar(select(ApiKey.id).where(ApiKey.name == name, ApiKey.revoked_at.is_(None))):
+        raise Conflict(f"There is a key named {name} already. Revoke it first, or choose another name.")
+
+
+async def every_key(session: AsyncSession) -> Sequence[ApiKey]:
+    """The newest first; those that were revoked stay, for whoever reads the audit."""
+    return (await session.scalars(select(ApiKey).order_by(ApiKey.id.desc()))).all()
+
+
+async def revoke(session: AsyncSession, key_id: int, now: datetime) -> ApiKey:
+    found = await session.scalar(select(ApiKey).where(ApiKey.id == key_id).with_for_update())
+    if found is None:
+        raise NotFound("There is no such key.")
+    if found.revoked_at is not None:
+        raise Conflict("This key was revoked already.")
+    found.revoked_at = now
+    return found
+
+
+async def actor_of_key(session: AsyncSession, secret: str, now: datetime) -> Actor | None:
+    """Which program shows this key; None if none may (any more)."""
+    query = select(ApiKey).where(ApiKey.key_hash == hash_of(secret), ApiKey.revoked_at.is_(None))
+    found = await session.scalar(query)
+    if found is None:
+        return None
+    if found.used_at is None or now - found.used_at > SEEN_EVERY:
+        await session.execute(update(ApiKey).where(ApiKey.id == found.id).values(used_at=now))
+    topics, levels = (frozenset(limit) or None for limit in (found.topics, found.levels))
+    return Actor(f"key {found.name}", found.role, topics=topics, levels=levels)
