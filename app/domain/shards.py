@@ -15,6 +15,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     TextClause,
+    exists,
     func,
     select,
     text,
@@ -121,57 +122,56 @@ _SATED = f"""sated AS (
     GROUP BY member.id, limited.daily_limit HAVING count(*) >= limited.daily_limit)"""
 _FOLLOWERS = "SELECT subscription_id FROM follows WHERE topic_id = ANY(:topics)"
 
-# An audience, less those whom the ledger has already (so planning twice is harmless, and an alert that gains a topic
-# reaches only whom it has not reached), cut into shards lane by lane. Who is held back stands in shards of their own.
+# An audience, cut into shards lane by lane. Who is held back stands in shards of their own.
 _WRITE = f"""
-    WITH {_SATED}
+    WITH {_SATED}, lists AS MATERIALIZED (
+        SELECT lane, {{holds}} AS holds, array_agg(id ORDER BY id) AS ids
+        FROM subscriptions
+        WHERE ended_at IS NULL AND {{wants}}
+          AND id IN ({{audience}} {{but}})
+        GROUP BY lane, holds)
     INSERT INTO shards (alert_id, lane, subscription_ids, outcomes, waiting, held,
                         claim, tries, accepted, gone, refused, failed, expired, recalled)
-    SELECT :alert, lane, array_agg(id ORDER BY id),
-           decode(repeat(CASE WHEN holds THEN '{Outcome.HELD:02x}' ELSE '00' END, count(*)::int), 'hex'),
-           CASE WHEN holds THEN 0 ELSE count(*) END, CASE WHEN holds THEN count(*) ELSE 0 END,
+    SELECT :alert, lane, ids[first:last],
+           decode(repeat(CASE WHEN holds THEN '{Outcome.HELD:02x}' ELSE '00' END, last - first + 1), 'hex'),
+           CASE WHEN holds THEN 0 ELSE last - first + 1 END, CASE WHEN holds THEN last - first + 1 ELSE 0 END,
            0, 0, 0, 0, 0, 0, 0, 0
-    FROM (
-        SELECT id, lane, holds, (row_number() OVER (PARTITION BY lane, holds ORDER BY id) - 1) / :size AS page
-        FROM (
-            SELECT id, lane, {{holds}} AS holds
-            FROM subscriptions
-            WHERE ended_at IS NULL AND {{wants}}
-              AND id IN ({{audience}} EXCEPT SELECT unnest(subscription_ids) FROM shards WHERE alert_id = :alert)
-        ) AS readers
-    ) AS recipients
-    GROUP BY lane, holds, page
+    FROM lists, generate_series(1, cardinality(ids), :size) AS first, LEAST(first + :size - 1, cardinality(ids)) AS last
     RETURNING id, lane, cardinality(subscription_ids) AS size, waiting
 """
 
-_PLAN = text(
-    _WRITE.format(
-        wants=f"NOT ({_IS_PAUSED})",
-        audience=_FOLLOWERS,
-        holds=f"({_IS_LEVEL_OFF}) OR ({_IS_QUIET}) OR ({_IS_SATED})",
-    )
+# Less those whom the ledger has already: planning twice is harmless, and an alert that gains a topic reaches only whom
+# it has not reached. (Left out of an alert's first plan: with a million readers it takes a third of a second.)
+_BUT_THOSE_TOLD = "EXCEPT SELECT unnest(subscription_ids) FROM shards WHERE alert_id = :alert"
+
+
+def _statements(**parts: str) -> tuple[TextClause, TextClause]:
+    """The first plan of an alert, and every later one."""
+    return text(_WRITE.format(but="", **parts)), text(_WRITE.format(but=_BUT_THOSE_TOLD, **parts))
+
+
+_PLAN = _statements(
+    wants=f"NOT ({_IS_PAUSED})",
+    audience=_FOLLOWERS,
+    holds=f"({_IS_LEVEL_OFF}) OR ({_IS_QUIET}) OR ({_IS_SATED})",
 )
 
 # They have the wrong text on their screens, so what they follow, pause or limit since makes no difference.
-_PLAN_CORRECTION = text(
-    _WRITE.format(
-        wants="true",
-        holds="false",
-        audience=f"""
+_PLAN_CORRECTION = _statements(
+    wants="true",
+    holds="false",
+    audience=f"""
             SELECT told.id
             FROM shards CROSS JOIN LATERAL unnest(subscription_ids) WITH ORDINALITY AS told (id, place)
             WHERE alert_id = ANY(CAST(:wrong AS uuid[])) AND accepted > 0
               AND get_byte(outcomes, told.place::int - 1) = {Outcome.ACCEPTED:d}
-        """,
-    )
+    """,
 )
 
-_PLAN_FOR_EDITOR = text(
-    _WRITE.format(
-        wants="true",
-        holds="false",
-        audience="SELECT subscription_id FROM editor_browsers WHERE editor_id = :editor",
-    )
+_PLAN_FOR_EDITOR = _statements(
+    wants="true",
+    holds="false",
+    audience="SELECT subscription_id FROM editor_browsers WHERE editor_id = :editor",
 )
 
 _COUNT = text(f"""
@@ -215,9 +215,16 @@ async def plan_for_editor(session: AsyncSession, alert_id: UUID, editor_id: int,
 
 
 async def _write(
-    session: AsyncSession, statement: TextClause, alert_id: UUID, now: datetime, size: int, **more: object
+    session: AsyncSession,
+    statements: tuple[TextClause, TextClause],
+    alert_id: UUID,
+    now: datetime,
+    size: int,
+    **more: object,
 ) -> list[Planned]:
     await session.execute(_ENOUGH_MEMORY)
+    was_planned = await session.scalar(select(exists().where(Shard.alert_id == alert_id)))
+    statement = statements[1 if was_planned else 0]
     rows = await session.execute(statement, {"alert": alert_id, "now": now, "size": size, **more})
     return [Planned(*row) for row in rows]
 
