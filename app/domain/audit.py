@@ -1,9 +1,10 @@
 """Audit: who did what at the desk. It can be read and added to; the database refuses everything else."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Identity
+from sqlalchemy import BigInteger, Identity, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -18,7 +19,7 @@ class AuditEntry(Base):
     at: Mapped[datetime] = mapped_column(index=True)
     actor: Mapped[str]  # An editor's e-mail, "key NAME", "command line" or "newsbell".
     action: Mapped[str]  # noun.verb: alert.release, editor.add, session.refused …
-    subject: Mapped[str]  # What it was done to: an alert's id, an e-mail, a feed's address.
+    subject: Mapped[str] = mapped_column(index=True)  # What it was done to: an alert's id, an e-mail, a feed's address.
     detail: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
 
 
@@ -29,3 +30,26 @@ def note(
     entry = AuditEntry(at=now, actor=actor, action=action, subject=subject, detail=detail)
     session.add(entry)
     return entry
+
+
+async def read(
+    session: AsyncSession,
+    *,
+    limit: int,
+    before: int | None = None,
+    action: str | None = None,
+    subject: str | None = None,
+    actor: str | None = None,
+) -> Sequence[AuditEntry]:
+    """The newest first. `action` is one (alert.release) or all of a noun (alert)."""
+    query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(AuditEntry.id < before)
+    if action is not None:
+        exactly, of_noun = AuditEntry.action == action, AuditEntry.action.startswith(f"{action}.", autoescape=True)
+        query = query.where(or_(exactly, of_noun))
+    if subject is not None:
+        query = query.where(AuditEntry.subject == subject)
+    if actor is not None:
+        query = query.where(AuditEntry.actor == actor)
+    return (await session.scalars(query)).all()

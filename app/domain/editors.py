@@ -125,15 +125,16 @@ async def every_editor(session: AsyncSession) -> Sequence[Editor]:
     return (await session.scalars(select(Editor).order_by(Editor.email))).all()
 
 
-async def must_leave_an_owner(session: AsyncSession, editor: Editor) -> None:
+async def must_leave_an_owner(session: AsyncSession, editor_id: int) -> None:
     """Refuses to take the last owner away: nobody could make another one.
 
-    All owners' rows are locked, so of two who take each other away at the same moment, the second is refused.
+    All owners' rows are locked, so of two who take each other away at the same moment, the second is refused. To be
+    asked before the editor's own row is locked: then everybody locks in the same order.
     """
     owners = select(Editor.id).where(Editor.role == Role.OWNER, Editor.disabled_at.is_(None))
-    left = set((await session.scalars(owners.order_by(Editor.id).with_for_update())).all())
-    if not left - {editor.id}:
-        raise Refusal(f"{editor.email} is the last owner. Make somebody else an owner first.")
+    left = (await session.scalars(owners.order_by(Editor.id).with_for_update())).all()
+    if list(left) == [editor_id]:
+        raise Refusal("This is the last owner. Make somebody else an owner first.")
 
 
 async def an_owner_has_signed_in(session: AsyncSession) -> bool:

@@ -4,12 +4,12 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, LargeBinary, delete, select, update
+from sqlalchemy import BigInteger, ColumnElement, ForeignKey, Identity, LargeBinary, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, joinedload, mapped_column, relationship
 
 from app.domain.base import Base
-from app.domain.editors import SEEN_EVERY, Actor, Editor, hash_of
+from app.domain.editors import SEEN_EVERY, Actor, Editor, editor_by_id, hash_of, must_leave_an_owner
 from app.domain.refusals import NotFound, Unauthenticated
 
 # A shift and its overtime, but not the night: whoever leaves the desk without signing out is out by the next morning.
@@ -17,6 +17,7 @@ IDLE = timedelta(hours=12)
 # Somebody who never leaves proves who they are once a month, and no stolen cookie outlives that.
 LONGEST = timedelta(days=30)
 LINK_LIFE = timedelta(hours=24)
+SPENT = "This link was used already, or is too old. Ask for another one."
 
 # The first mark that is there names it: every browser claims to be most of the others as well.
 BROWSERS = (
@@ -151,14 +152,39 @@ async def end_links(session: AsyncSession, editor_id: int | None) -> None:
     await session.execute(delete(SignInLink).where(theirs, SignInLink.used_at.is_(None)))
 
 
-async def use_link(session: AsyncSession, secret: str, now: datetime) -> int | None:
-    """Whom the link signs in: an editor's id, or None for the first owner. Of two who use it at once, one is let in."""
-    usable = (SignInLink.key_hash == hash_of(secret), SignInLink.used_at.is_(None), SignInLink.expires_at > now)
-    used = await session.execute(update(SignInLink).where(*usable).values(used_at=now).returning(SignInLink.editor_id))
-    row = used.one_or_none()
-    if row is None:
-        raise Unauthenticated("This link was used already, or is too old. Ask for another one.")
-    return row[0]
+async def link_of(session: AsyncSession, secret: str, now: datetime) -> SignInLink:
+    """A link that can be used; looking at it does not use it up."""
+    found = await session.scalar(select(SignInLink).where(*_usable(secret, now)))
+    if found is None:
+        raise Unauthenticated(SPENT)
+    return found
+
+
+async def use_link(session: AsyncSession, secret: str, now: datetime) -> None:
+    """Of two who use it at once, one is let in."""
+    used = update(SignInLink).where(*_usable(secret, now)).values(used_at=now).returning(SignInLink.key_hash)
+    if await session.scalar(used) is None:
+        raise Unauthenticated(SPENT)
+
+
+def _usable(secret: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return SignInLink.key_hash == hash_of(secret), SignInLink.used_at.is_(None), SignInLink.expires_at > now
+
+
+async def disable(session: AsyncSession, editor_id: int, now: datetime) -> tuple[Editor, int]:
+    """Nobody is deleted, for the audit names them; the editor, and in how many browsers they were signed in."""
+    await must_leave_an_owner(session, editor_id)
+    editor = await editor_by_id(session, editor_id, lock=True)
+    editor.disabled_at = editor.disabled_at or now
+    await end_links(session, editor.id)
+    return editor, await end_sessions(session, editor.id)
+
+
+async def count_sessions(session: AsyncSession, now: datetime) -> dict[int, int]:
+    """In how many browsers each editor is signed in."""
+    of = EditorSession
+    rows = await session.execute(select(of.editor_id, func.count()).where(of.expires_at > now).group_by(of.editor_id))
+    return dict(rows.tuples().all())
 
 
 async def forget(session: AsyncSession, now: datetime) -> None:

@@ -219,8 +219,7 @@ async def subscribe(
         if not topics:
             raise Refusal("Choose at least one topic to be reminded of.")
         secret = secrets.token_urlsafe(32)
-        fresh = Subscription(key_hash=hash_of(secret), vapid_key_id=vapid_key_id, created_at=now, topics=list(topics))
-        _put(fresh, browser)
+        fresh = _fresh(browser, topics, secret, vapid_key_id=vapid_key_id, now=now)
         _greet(fresh, time_zone, language, now)
         session.add(fresh)
         await session.flush()
@@ -231,6 +230,31 @@ async def subscribe(
         known.topics = list(topics)
     _greet(known, time_zone, language, now)
     return known, _same_key(known, key), False
+
+
+async def keep_without_topics(
+    session: AsyncSession, browser: Browser, *, time_zone: str, language: str, vapid_key_id: str, now: datetime
+) -> Subscription:
+    """An editor's own browser, which need not follow anything. One that we know stays as its reader wants it.
+
+    It gets a key that nobody knows: should its owner become a reader as well, subscribing gives out another one.
+    """
+    await _in_turn(session, browser)
+    known = await _by_endpoint(session, browser.endpoint)
+    if known is None:
+        known = _fresh(browser, (), secrets.token_urlsafe(32), vapid_key_id=vapid_key_id, now=now)
+        session.add(known)
+    prove(known, browser.auth)
+    known.p256dh, known.vapid_key_id = browser.p256dh, vapid_key_id
+    _greet(known, time_zone, language, now)
+    await session.flush()
+    return known
+
+
+def _fresh(browser: Browser, topics: Sequence[Topic], secret: str, *, vapid_key_id: str, now: datetime) -> Subscription:
+    fresh = Subscription(key_hash=hash_of(secret), vapid_key_id=vapid_key_id, created_at=now, topics=list(topics))
+    _put(fresh, browser)
+    return fresh
 
 
 async def _in_turn(session: AsyncSession, browser: Browser) -> None:

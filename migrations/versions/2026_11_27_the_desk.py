@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
     )
     op.create_index(op.f("ix_audit_at"), "audit", ["at"], unique=False)
+    op.create_index(op.f("ix_audit_subject"), "audit", ["subject"], unique=False)
     op.create_table(
         "editors",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -180,6 +181,14 @@ def upgrade() -> None:
     op.add_column("alerts", sa.Column("time_zone", sa.Text(), server_default="", nullable=False))
     op.add_column("alerts", sa.Column("for_editor_id", sa.BigInteger(), nullable=True))
     op.create_index(op.f("ix_alerts_for_editor_id"), "alerts", ["for_editor_id"], unique=False)
+    op.create_index(op.f("ix_alerts_released_at"), "alerts", ["released_at"], unique=False)
+    op.create_index(
+        "ix_alerts_due",
+        "alerts",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('proposed', 'scheduled')"),
+    )
     op.create_foreign_key(
         op.f("fk_alerts_for_editor_id_editors"), "alerts", "editors", ["for_editor_id"], ["id"], ondelete="CASCADE"
     )
@@ -213,6 +222,8 @@ def downgrade() -> None:
     op.drop_column("feeds", "paused_at")
     op.drop_column("feeds", "next_poll_because")
     op.drop_constraint(op.f("fk_alerts_for_editor_id_editors"), "alerts", type_="foreignkey")
+    op.drop_index("ix_alerts_due", table_name="alerts", postgresql_where=sa.text("state IN ('proposed', 'scheduled')"))
+    op.drop_index(op.f("ix_alerts_released_at"), table_name="alerts")
     op.drop_index(op.f("ix_alerts_for_editor_id"), table_name="alerts")
     op.drop_column("alerts", "for_editor_id")
     op.drop_column("alerts", "time_zone")
@@ -235,6 +246,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_guesses_last_at"), table_name="guesses")
     op.drop_table("guesses")
     op.drop_table("editors")
+    op.drop_index(op.f("ix_audit_subject"), table_name="audit")
     op.drop_index(op.f("ix_audit_at"), table_name="audit")
     op.drop_table("audit")
     op.drop_table("api_keys")
