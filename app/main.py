@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import database, preferences, prompt
+from app import database, docs, preferences, prompt
 from app.context import STATIC, Site
 from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated
 from app.logs import speak
@@ -54,10 +54,11 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await engine.dispose()
 
-    app = FastAPI(title="Newsbell", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Newsbell", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_tags=docs.TAGS)
     app.state.site = Site(settings, database.sessions_of(engine), key.public_key, key.id)
     app.include_router(prompt.router)
     app.include_router(preferences.router)
+    app.include_router(docs.router)
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent.parent
-DOORS = {"prompt", "preferences", "signin", "people", "desk", "feeds", "reports"}
+DOORS = {"prompt", "preferences", "signin", "people", "desk", "feeds", "reports", "docs"}
 # What each noun of the domain may know: those before it.
 NOUNS = [
     "refusals",
