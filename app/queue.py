@@ -20,9 +20,10 @@ FEEDS, ALERTS, BREAKING, TIME = "feeds", "alerts", "breaking", "time"
 QUEUES = (FEEDS, ALERTS, BREAKING, TIME)
 
 POLL_FEED = "poll_feed"
+RELEASE_ALERT = "release_alert"
 PLAN_ALERT = "plan_alert"
 SEND_SHARD = "send_shard"
-QUEUE_OF = {POLL_FEED: FEEDS, PLAN_ALERT: ALERTS, SEND_SHARD: ALERTS}
+QUEUE_OF = {POLL_FEED: FEEDS, RELEASE_ALERT: ALERTS, PLAN_ALERT: ALERTS, SEND_SHARD: ALERTS}
 
 
 def connect(url: str, *, pool_size: int = 8) -> App:

@@ -2,23 +2,52 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import queue
 from app.domain import shards
-from app.domain.alerts import Alert, AlertState, Level, a_correction, close_if_done, correction_of
-from app.domain.refusals import Refusal
+from app.domain.alerts import NEWSBELL, Alert, AlertState, Level, a_correction, close_if_done, correction_of
+from app.domain.refusals import Conflict
 from app.domain.topics import Topic
 
 # How soon to look again at what is still under way; workers look for scheduled work twice a second.
 AGAIN = timedelta(seconds=0.3)
+# How long before its time a scheduled alert is in a worker's hands: twice as long as it takes one to look.
+LEAD = timedelta(seconds=2)
 
 
 async def release(session: AsyncSession, alert: Alert, now: datetime) -> None:
     """Ring. Written in the caller's transaction together with the work that follows from it."""
     alert.release(now)
     await _enqueue_plan(session, alert)
+
+
+async def enqueue_due(session: AsyncSession, alert: Alert) -> None:
+    """A scheduled alert's work. It names the time, so that an alert which is moved or taken back leaves it idle."""
+    assert alert.due_at
+    await queue.enqueue(
+        session,
+        queue.RELEASE_ALERT,
+        at=alert.due_at - LEAD,
+        priority=alert.level.priority + 20,
+        breaking=alert.level is Level.BREAKING,
+        alert_id=str(alert.id),
+        due_at=alert.due_at.isoformat(),
+    )
+
+
+async def without_release(session: AsyncSession) -> Sequence[UUID]:
+    """Scheduled alerts that nothing will release: a job that was lost must not keep news back."""
+    silent = text("""
+        SELECT id FROM alerts WHERE state = 'scheduled' AND NOT EXISTS (
+            SELECT FROM procrastinate_jobs
+            WHERE task_name = :task AND status IN ('todo', 'doing')
+              AND args->>'alert_id' = alerts.id::text AND CAST(args->>'due_at' AS timestamptz) = alerts.due_at)
+    """)
+    return (await session.scalars(silent, {"task": queue.RELEASE_ALERT})).all()
 
 
 async def recall(session: AsyncSession, alert: Alert, now: datetime) -> None:
@@ -50,11 +79,12 @@ async def correct(
     body: str | None = None,
     url: str | None = None,
     image: str | None = None,
+    by: str = NEWSBELL,
 ) -> Alert:
     """Another alert in the place of a wrong one, for those who got that. What of it is not sent yet never will be."""
     if later := await correction_of(session, wrong.id):
-        raise Refusal(f"This alert was corrected already. If that is wrong as well, correct the correction: {later}.")
-    right = a_correction(wrong, title=title, body=body, url=url, image=image, now=now)
+        raise Conflict(f"This alert was corrected already. If that is wrong as well, correct the correction: {later}.")
+    right = a_correction(wrong, title=title, body=body, url=url, image=image, made_by=by, now=now)
     if wrong.state in (AlertState.RELEASED, AlertState.SENDING):
         await recall(session, wrong, now)
     session.add(right)
@@ -63,7 +93,12 @@ async def correct(
 
 
 async def widen(session: AsyncSession, alert: Alert, topics: Sequence[Topic]) -> None:
-    """The alert turned out to be of more topics: those who follow only these get it too, nobody gets it twice."""
+    """The alert turned out to be of more topics: those who follow only these get it too, nobody gets it twice.
+
+    Unless a person has said whom it is for.
+    """
+    if alert.chosen:
+        return
     alert.topics.extend(topic for topic in topics if topic not in alert.topics)
     if alert.released_at is not None:
         await _enqueue_plan(session, alert)

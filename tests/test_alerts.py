@@ -130,7 +130,16 @@ def test_a_released_alert_lives_from_then_on() -> None:
     assert (alert.state, alert.released_at, alert.expires_at) == (AlertState.RELEASED, NOW + DAY, NOW + DAY + USUAL_TTL)
 
 
-@pytest.mark.parametrize("state", [state for state in AlertState if state is not AlertState.DRAFT])
+def test_a_scheduled_alert_is_released_when_its_time_comes() -> None:
+    alert = some_alert()
+    alert.state = AlertState.SCHEDULED
+    alert.release(NOW + DAY)
+    assert (alert.state, alert.released_at) == (AlertState.RELEASED, NOW + DAY)
+
+
+@pytest.mark.parametrize(
+    "state", [state for state in AlertState if state not in (AlertState.DRAFT, AlertState.SCHEDULED)]
+)
 def test_an_alert_is_not_sent_twice(state: AlertState) -> None:
     alert = some_alert()
     alert.release(NOW)
@@ -152,7 +161,7 @@ def test_an_alert_can_be_recalled_until_everybody_has_it(state: AlertState) -> N
 
 
 @pytest.mark.parametrize(
-    "state, because", [(AlertState.FINISHED, "already.*alert correct"), (AlertState.RECALLED, "recalled already")]
+    "state, because", [(AlertState.FINISHED, "already.*correct it"), (AlertState.RECALLED, "recalled already")]
 )
 def test_afterwards_a_recall_is_refused(state: AlertState, because: str) -> None:
     alert = some_alert()

@@ -173,7 +173,7 @@ async def test_a_draft_can_be_recalled_and_a_finished_alert_cannot(
     a_reader(db, f"{sink.url}/one")
     alert_id = await desk.ring()
     await desk.send(alert_id)
-    with pytest.raises(Refusal, match=r"Everybody has this alert already.*alert correct"):
+    with pytest.raises(Refusal, match=r"Everybody has this alert already.*correct it"):
         await recall(desk, alert_id)
     db.execute("UPDATE alerts SET state = 'draft', released_at = NULL, finished_at = NULL")
     alert = await recall(desk, alert_id)
@@ -310,7 +310,7 @@ async def test_of_two_editors_who_correct_at_once_one_is_told(desk: Desk, db: ps
     wrong_id = await desk.ring()
     await desk.send(wrong_id)
     done = await asyncio.gather(*(correct(desk, wrong_id) for _ in range(4)), return_exceptions=True)
-    assert sorted(type(one).__name__ for one in done) == ["Refusal", "Refusal", "Refusal", "UUID"]
+    assert sorted(type(one).__name__ for one in done) == ["Conflict", "Conflict", "Conflict", "UUID"]
 
 
 # The commands

@@ -23,7 +23,7 @@ from worker.fanout import Fanout
 from worker.fetch import Publishers
 from worker.pace import Pace
 from worker.parse import Parser
-from worker.plan import plan_alert
+from worker.plan import plan_alert, release_alert
 from worker.poll import Poller
 from worker.push import Pusher
 
@@ -81,17 +81,21 @@ async def run(settings: Settings, database_url: str) -> None:
         parts.callback(looking.cancel)
         fanout = Fanout(sessions, pusher, signer, pace, draining)
         poller = Poller(sessions, publishers, parser, every=settings.poll_every)
-        assign(jobs, sessions, fanout, poller)
+        assign(jobs, sessions, draining, fanout, poller)
         await work(jobs, draining, [pushing, looking])
 
 
-def assign(jobs: App, sessions: database.Sessions, fanout: Fanout, poller: Poller) -> None:
+def assign(jobs: App, sessions: database.Sessions, draining: asyncio.Event, fanout: Fanout, poller: Poller) -> None:
     """The only place that says which function does which job."""
 
     async def plan(alert_id: str) -> None:
         await plan_alert(sessions, UUID(alert_id))
 
+    async def release(alert_id: str, due_at: str) -> None:
+        await release_alert(sessions, draining, UUID(alert_id), datetime.fromisoformat(due_at))
+
     for name, function in (
+        (queue.RELEASE_ALERT, release),
         (queue.PLAN_ALERT, plan),
         (queue.SEND_SHARD, fanout.send_shard),
         (queue.POLL_FEED, poller.poll_feed),

@@ -1,5 +1,6 @@
 """Plan: alert → shards. Who gets it is written down before anything is sent."""
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,8 +22,9 @@ from app.domain.alerts import (
     correction_of,
     replaced_by,
 )
+from app.domain.moments import now_of
 from app.domain.shards import Planned
-from app.release import plan_again, wind_up
+from app.release import enqueue_due, plan_again, wind_up
 
 log = logging.getLogger("newsbell.plan")
 
@@ -38,19 +40,70 @@ async def plan_alert(sessions: Sessions, alert_id: UUID) -> None:
         alert = await alert_by_id(session, alert_id, lock=True)
         if alert.state is AlertState.RECALLED:
             await wind_up(session, alert, now)
+        elif alert.state.is_out and not await correction_of(session, alert.id):
+            await _write_down(session, alert, now)
+
+
+async def release_alert(sessions: Sessions, draining: asyncio.Event, alert_id: UUID, due_at: datetime) -> None:
+    """Wait for the very second, then release the alert and write its audience down, in one transaction.
+
+    It is looked at again when the time has come: moved or taken back, it is not ours any more. Whoever locks the row
+    first, this or an undo, is the one that counts. The time is the database's, whatever this machine's clock says.
+    """
+    while (left := await _time_left(sessions, alert_id, due_at)) is not None:
+        if left <= 0:
+            await _release_now(sessions, alert_id, due_at)
+        elif await _told_to_stop(draining, within=left):
+            await _give_back(sessions, alert_id, due_at)
             return
-        if alert.state is AlertState.DRAFT or await correction_of(session, alert.id):
-            return
-        planned = await (_plan_correction(session, alert, now) if alert.thread_id else _plan(session, alert, now))
-        alert.recipients += sum(shard.size for shard in planned)
-        if planned or alert.state is AlertState.RELEASED:
-            alert.state, alert.finished_at = AlertState.SENDING, None
-        if to_send := [shard for shard in planned if shard.waiting]:
-            await _enqueue(session, alert, to_send)
-        if alert.growing:
-            await plan_again(session, alert, now)
-        await close_if_done(session, alert.id, now)  # nobody follows these topics, or all have it already
-    log.info("alert %s: %d recipients in %d shards", alert_id, sum(s.size for s in planned), len(planned))
+
+
+async def _time_left(sessions: Sessions, alert_id: UUID, due_at: datetime) -> float | None:
+    """In seconds; None if it is not to go out then."""
+    async with transaction(sessions) as session:
+        alert, now = await session.get(Alert, alert_id), await now_of(session)
+    return (due_at - now).total_seconds() if alert and _is_due(alert, due_at) else None
+
+
+def _is_due(alert: Alert, due_at: datetime) -> bool:
+    return alert.state is AlertState.SCHEDULED and alert.due_at == due_at
+
+
+async def _told_to_stop(draining: asyncio.Event, *, within: float) -> bool:
+    try:
+        await asyncio.wait_for(draining.wait(), within)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _give_back(sessions: Sessions, alert_id: UUID, due_at: datetime) -> None:
+    """This worker ends before the time has come: another one takes it at once."""
+    async with transaction(sessions) as session:
+        alert = await alert_by_id(session, alert_id)
+        if _is_due(alert, due_at):
+            await enqueue_due(session, alert)
+
+
+async def _release_now(sessions: Sessions, alert_id: UUID, due_at: datetime) -> None:
+    async with transaction(sessions) as session:
+        alert, now = await alert_by_id(session, alert_id, lock=True), await now_of(session)
+        if _is_due(alert, due_at):
+            alert.release(now)
+            await _write_down(session, alert, now)
+
+
+async def _write_down(session: AsyncSession, alert: Alert, now: datetime) -> None:
+    planned = await (_plan_correction(session, alert, now) if alert.thread_id else _plan(session, alert, now))
+    alert.recipients += sum(shard.size for shard in planned)
+    if planned or alert.state is AlertState.RELEASED:
+        alert.state, alert.finished_at = AlertState.SENDING, None
+    if to_send := [shard for shard in planned if shard.waiting]:
+        await _enqueue(session, alert, to_send)
+    if alert.growing:
+        await plan_again(session, alert, now)
+    await close_if_done(session, alert.id, now)  # nobody follows these topics, or all have it already
+    log.info("alert %s: %d recipients in %d shards", alert.id, sum(s.size for s in planned), len(planned))
 
 
 async def _plan(session: AsyncSession, alert: Alert, now: datetime) -> list[Planned]:

@@ -8,10 +8,11 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 
 from app.database import Sessions, transaction
-from app.domain import subscriptions
-from app.domain.alerts import close_if_done, unfinished
+from app.domain import requests, subscriptions
+from app.domain.alerts import alert_by_id, close_if_done, unfinished
 from app.domain.feeds import feed_by_id
 from app.polling import enqueue_poll, without_poll
+from app.release import enqueue_due, without_release
 
 log = logging.getLogger("newsbell.tidy")
 
@@ -37,6 +38,8 @@ async def mend(sessions: Sessions) -> None:
     async with transaction(sessions) as session:
         for alert_id in await unfinished(session):
             await close_if_done(session, alert_id, datetime.now(UTC))
+        for alert_id in await without_release(session):
+            await enqueue_due(session, await alert_by_id(session, alert_id))
         for feed_id in await without_poll(session):
             if feed := await feed_by_id(session, feed_id):
                 await enqueue_poll(session, feed)
@@ -45,6 +48,7 @@ async def mend(sessions: Sessions) -> None:
 async def forget(sessions: Sessions, queue: App) -> None:
     await queue.job_manager.delete_old_jobs(nb_hours=72, include_failed=True, include_aborted=True)
     async with transaction(sessions) as session:
+        await requests.forget(session, datetime.now(UTC))
         count = await subscriptions.forget(session, ended_before=datetime.now(UTC) - KEPT)
     if count:
         log.info("forgot %d subscriptions that ended over %d days ago", count, KEPT.days)

@@ -1,19 +1,33 @@
 """Alerts: the decision to tell readers something, from a story or written by an editor."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Table, and_, exists, false, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Table,
+    and_,
+    exists,
+    false,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 
 from app.domain.base import Base
 from app.domain.editors import Editor
 from app.domain.messages import cut
-from app.domain.refusals import NotFound, Refusal
+from app.domain.refusals import Conflict, NotFound, Refusal
 from app.domain.shards import Shard
 from app.domain.stories import Story
 from app.domain.topics import Topic
@@ -22,6 +36,7 @@ from app.domain.topics import Topic
 USUAL_TTL = timedelta(hours=12)
 LONGEST_TTL = timedelta(days=28)
 
+NEWSBELL = "newsbell"  # As the audit names us: what no person did.
 
 # A host at least, and nothing that a browser would drop (other odd characters it encodes, and publishers use them).
 ADDRESS = re.compile(r"https?://[^\x00-\x20\x7f/?#][^\x00-\x20\x7f]*")
@@ -44,6 +59,8 @@ class Level(StrEnum):
 
 
 class AlertState(StrEnum):
+    """draft → (proposed →) scheduled → released → sending → finished, or recalled. Taken back in time: a draft."""
+
     DRAFT = "draft"  # Waits for a person.
     PROPOSED = "proposed"  # One person released it; the rules want another one's word.
     SCHEDULED = "scheduled"  # Goes out at `due_at`, unless somebody takes it back before.
@@ -51,6 +68,10 @@ class AlertState(StrEnum):
     SENDING = "sending"  # The ledger has its recipients; some of them are open.
     FINISHED = "finished"  # Every recipient has a final outcome.
     RECALLED = "recalled"  # Taken back; what was not sent will not be.
+
+    @property
+    def is_out(self) -> bool:
+        return self not in (AlertState.DRAFT, AlertState.PROPOSED, AlertState.SCHEDULED)
 
 
 alert_topics = Table(
@@ -63,6 +84,10 @@ alert_topics = Table(
 
 class Alert(Base):
     __tablename__ = "alerts"
+    __table_args__ = (
+        # What goes out soon is looked for every few seconds among all there ever was.
+        Index("ix_alerts_due", "due_at", postgresql_where=text("state IN ('proposed', 'scheduled')")),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     title: Mapped[str]
@@ -81,11 +106,11 @@ class Alert(Base):
     growing: Mapped[bool] = mapped_column(default=False, server_default=false())
     recipients: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(index=True)
-    released_at: Mapped[datetime | None]
+    released_at: Mapped[datetime | None] = mapped_column(index=True)
     finished_at: Mapped[datetime | None]
-    made_by: Mapped[str] = mapped_column(default="newsbell", server_default="newsbell")  # As the audit names people.
-    proposed_by: Mapped[str | None]
-    approved_by: Mapped[str | None]
+    made_by: Mapped[str] = mapped_column(default=NEWSBELL, server_default=NEWSBELL)  # As the audit names people.
+    proposed_by: Mapped[str | None]  # Who released or scheduled it; None: nobody yet, or a feed by itself.
+    approved_by: Mapped[str | None]  # The second person, if the rules wanted one.
     due_at: Mapped[datetime | None]
     time_zone: Mapped[str] = mapped_column(default="", server_default="")  # In which `due_at` was named.
     # A test, or a request to approve: it goes to this editor's own browsers and to nobody else.
@@ -101,16 +126,21 @@ class Alert(Base):
         """What readers know it by: a correction takes the place of what it corrects."""
         return self.thread_id or self.id
 
+    @property
+    def chosen(self) -> bool:
+        """A person has settled its topics: what a feed learns later does not widen it."""
+        return self.made_by not in (None, NEWSBELL) or self.proposed_by is not None
+
     def release(self, now: datetime) -> None:
-        if self.state is not AlertState.DRAFT:
-            raise Refusal(f"This alert was {self.state} already; it is not sent twice.")
+        if self.state not in (AlertState.DRAFT, AlertState.SCHEDULED):
+            raise Conflict(f"This alert was {self.state} already; it is not sent twice.")
         self.state, self.released_at = AlertState.RELEASED, now
 
     def recall(self) -> None:
         if self.state is AlertState.FINISHED:
-            raise Refusal("Everybody has this alert already. To replace it on their screens: alert correct.")
+            raise Conflict("Everybody has this alert already. To replace it on their screens, correct it.")
         if self.state is AlertState.RECALLED:
-            raise Refusal("This alert was recalled already.")
+            raise Conflict("This alert was recalled already.")
         self.state, self.growing = AlertState.RECALLED, False
 
 
@@ -125,41 +155,62 @@ def an_alert(
     level: Level = Level.NORMAL,
     ttl: timedelta = USUAL_TTL,
     story: Story | None = None,
+    made_by: str = NEWSBELL,
+    for_editor_id: int | None = None,
 ) -> Alert:
     """A draft. `release` (app/release.py) sends it on its way."""
-    title, url = _a_title(title), _an_address(url)
-    if not topics:
-        raise Refusal("An alert needs at least one topic: nobody would get it.")
-    if not timedelta(minutes=1) <= ttl <= LONGEST_TTL:
-        raise Refusal("An alert lives from one minute to 28 days.")
     return Alert(
         id=uuid4(),
-        title=title,
+        title=a_title(title),
         body=cut(body, 1000),
-        url=url,
-        image=image,
+        url=an_address(url),
+        image=a_picture(image),
         level=level,
-        ttl=int(ttl.total_seconds()),
+        ttl=a_ttl(ttl),
         state=AlertState.DRAFT,
         story_id=story.id if story else None,
         recipients=0,
         created_at=now,
-        topics=list(topics),
+        made_by=made_by,
+        for_editor_id=for_editor_id,
+        topics=some_topics(topics),
     )
 
 
-def _a_title(text: str) -> str:
+def some_topics(topics: Sequence[Topic]) -> list[Topic]:
+    if not topics:
+        raise Refusal("An alert needs at least one topic: nobody would get it.")
+    return list(topics)
+
+
+def a_ttl(ttl: timedelta) -> int:
+    if not timedelta(minutes=1) <= ttl <= LONGEST_TTL:
+        raise Refusal("An alert lives from one minute to 28 days.")
+    return int(ttl.total_seconds())
+
+
+def a_title(text: str) -> str:
     title = cut(" ".join(text.split()), 300)
     if not title:
         raise Refusal("An alert needs a title.")
     return title
 
 
-def _an_address(text: str) -> str:
+def an_address(text: str) -> str:
     url = text.strip()
     if not ADDRESS.fullmatch(url) or len(url) > 2048:
         raise Refusal("An alert's address starts with https:// and has at most 2,048 characters and no spaces.")
     return url
+
+
+def a_picture(text: str | None) -> str | None:
+    url = (text or "").strip()
+    if url and (not ADDRESS.fullmatch(url) or len(url) > 2048):
+        raise Refusal("A picture's address starts with https:// and has at most 2,048 characters and no spaces.")
+    return url or None
+
+
+_STILL = {AlertState.DRAFT: "a draft", AlertState.PROPOSED: "not approved yet", AlertState.SCHEDULED: "still to go out"}
 
 
 def a_correction(
@@ -170,18 +221,19 @@ def a_correction(
     body: str | None = None,
     url: str | None = None,
     image: str | None = None,
+    made_by: str = NEWSBELL,
 ) -> Alert:
     """A draft that takes the place of `wrong` on the screens of those who got it. What is None stays as it was."""
-    if wrong.state is AlertState.DRAFT:
-        raise Refusal("This alert is a draft: nobody has got it, so there is nothing to correct.")
+    if not wrong.state.is_out:
+        raise Conflict(f"This alert is {_STILL[wrong.state]}: nobody has got it, so there is nothing to correct.")
     if title is None and body is None and url is None and image is None:
         raise Refusal("Say what is to be read instead: a title, a body, an address or an image.")
     return Alert(
         id=uuid4(),
-        title=wrong.title if title is None else _a_title(title),
+        title=wrong.title if title is None else a_title(title),
         body=wrong.body if body is None else cut(body, 1000),
-        url=wrong.url if url is None else _an_address(url),
-        image=wrong.image if image is None else image or None,
+        url=wrong.url if url is None else an_address(url),
+        image=wrong.image if image is None else a_picture(image),
         level=wrong.level,
         ttl=wrong.ttl,
         state=AlertState.DRAFT,
@@ -189,6 +241,7 @@ def a_correction(
         thread_id=wrong.thread,
         recipients=0,
         created_at=now,
+        made_by=made_by,
         topics=list(wrong.topics),
     )
 
@@ -198,7 +251,7 @@ def from_story(story: Story, now: datetime) -> Alert:
         title=story.title,
         body=cut(story.summary, 300),
         url=story.url,
-        image=story.image,
+        image=story.image if ADDRESS.fullmatch(story.image or "") else None,
         topics=story.topics,
         story=story,
         now=now,
@@ -232,12 +285,42 @@ async def id_of_alert(session: AsyncSession, start: str) -> UUID:
     return found[0]
 
 
-async def latest_alerts(session: AsyncSession, limit: int) -> Sequence[Alert]:
-    return (await session.scalars(select(Alert).order_by(Alert.created_at.desc(), Alert.id).limit(limit))).all()
+async def latest_alerts(
+    session: AsyncSession,
+    limit: int,
+    *,
+    states: Collection[AlertState] = (),
+    before: tuple[datetime, UUID] | None = None,
+    topics: Collection[str] | None = None,
+    levels: Collection[str] | None = None,
+) -> Sequence[Alert]:
+    """The newest first, without those that only editors got. `topics`, `levels`: none of any others."""
+    query = select(Alert).where(Alert.for_editor_id.is_(None)).options(selectinload(Alert.topics))
+    if states:
+        query = query.where(Alert.state.in_(states))
+    if before is not None:
+        query = query.where(tuple_(Alert.created_at, Alert.id) < tuple_(*before))
+    if topics is not None:
+        query = query.where(~Alert.topics.any(Topic.slug.not_in(topics)))
+    if levels is not None:
+        query = query.where(Alert.level.in_(levels))
+    return (await session.scalars(query.order_by(Alert.created_at.desc(), Alert.id.desc()).limit(limit))).all()
+
+
+async def alerts_of(session: AsyncSession, story_ids: Collection[int]) -> dict[int, Alert]:
+    """What was made of these stories."""
+    query = select(Alert).where(Alert.story_id.in_(story_ids)).options(selectinload(Alert.topics))
+    return {alert.story_id: alert for alert in await session.scalars(query) if alert.story_id is not None}
 
 
 async def correction_of(session: AsyncSession, alert_id: UUID) -> UUID | None:
-    return await session.scalar(select(Alert.id).where(Alert.corrects_id == alert_id))
+    return (await corrections_of(session, [alert_id])).get(alert_id)
+
+
+async def corrections_of(session: AsyncSession, alert_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """For each that was corrected, the alert that took its place."""
+    rows = await session.execute(select(Alert.corrects_id, Alert.id).where(Alert.corrects_id.in_(alert_ids)))
+    return {wrong: right for wrong, right in rows if wrong is not None}
 
 
 async def replaced_by(session: AsyncSession, correction: Alert) -> Sequence[Alert]:
