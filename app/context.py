@@ -1,7 +1,8 @@
 """What a route is given."""
 
+import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, cast
@@ -15,6 +16,9 @@ from app.domain.api_keys import actor_of_key
 from app.domain.editors import Actor, Role
 from app.domain.refusals import Forbidden, Unauthenticated
 from app.domain.sign_ins import actor_of_session
+from app.domain.subscriptions import Browser, a_browser
+from app.oidc import SingleSignOn
+from app.passwords import Passwords
 from app.settings import Settings
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -28,6 +32,20 @@ class Site:
     sessions: Sessions
     vapid_public_key: str
     vapid_key_id: str
+    sign_on: SingleSignOn | None = None
+    passwords: Passwords = field(default_factory=Passwords)
+    # Under which addresses are counted that guess at passwords: it dies with the process, and with it what they mean.
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+
+    def browser(self, *, endpoint: str, p256dh: str, auth: str) -> Browser:
+        """Checked against the push services that this site sends to."""
+        return a_browser(
+            endpoint=endpoint,
+            p256dh=p256dh,
+            auth=auth,
+            extra_hosts=self.settings.push_hosts,
+            plain_http=self.settings.allow_private_addresses,
+        )
 
 
 def _site(request: Request) -> Site:

@@ -17,10 +17,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import database, docs, preferences, prompt
+from app import database, docs, people, preferences, prompt, signin
 from app.context import STATIC, Site
 from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated
 from app.logs import speak
+from app.oidc import SingleSignOn
 from app.settings import Settings
 from app.supervisor import hold_lifeline
 from app.vapid import load_key
@@ -55,10 +56,12 @@ def create_app(settings: Settings) -> FastAPI:
         await engine.dispose()
 
     app = FastAPI(title="Newsbell", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_tags=docs.TAGS)
-    app.state.site = Site(settings, database.sessions_of(engine), key.public_key, key.id)
+    app.state.site = Site(settings, database.sessions_of(engine), key.public_key, key.id, SingleSignOn.of(settings))
     app.include_router(prompt.router)
     app.include_router(preferences.router)
     app.include_router(docs.router)
+    app.include_router(signin.router)
+    app.include_router(people.router)
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -10,7 +10,7 @@ from app.context import STATIC, HereSite, ShownKey, Site
 from app.database import transaction
 from app.domain import stories, subscriptions
 from app.domain.refusals import Refusal
-from app.domain.subscriptions import Browser, a_browser, a_time_zone
+from app.domain.subscriptions import Browser, a_time_zone
 from app.domain.topics import every_topic, topics_named
 from app.shapes import (
     PushSubscription,
@@ -110,13 +110,7 @@ async def renew(here: HereSite, key: ShownKey, renewal: RenewalIn) -> Subscripti
 
 
 def _checked(here: Site, sent: PushSubscription) -> Browser:
-    return a_browser(
-        endpoint=sent.endpoint,
-        p256dh=sent.keys.p256dh,
-        auth=sent.keys.auth,
-        extra_hosts=here.settings.push_hosts,
-        plain_http=here.settings.allow_private_addresses,
-    )
+    return here.browser(endpoint=sent.endpoint, p256dh=sent.keys.p256dh, auth=sent.keys.auth)
 
 
 def _cursor(text: str | None) -> tuple[datetime, int] | None:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -26,6 +27,7 @@ class Settings(BaseSettings):
         "http://localhost:8000", description="where readers reach this server, without a trailing slash"
     )
     site_name: str = Field("Newsbell", description="what the pages call the site")
+    time_zone: str = Field("UTC", description="the newsroom's, such as Europe/Kyiv, in which the desk names times")
     vapid_private_key_file: Path | None = Field(None, description="PEM file; empty: vapid.pem in the data folder")
     vapid_subject: str = Field(
         "", description="contact that push services see, mailto: or https:; empty: the site's https address"
@@ -42,13 +44,45 @@ class Settings(BaseSettings):
         180.0, gt=0, allow_inf_nan=False, description="seconds between polls of one feed, at least"
     )
     workers: int = Field(0, ge=0, description="worker processes; 0: one per core")
+    oidc_issuer: str = Field(
+        "", description="the newsroom's OpenID Connect provider, as it writes its address; empty: no single sign-on"
+    )
+    oidc_client_id: str = Field("", description="what that provider knows this desk by")
+    oidc_client_secret_file: Path | None = Field(
+        None, description="file with the secret that it gave for this desk; empty: it wants none"
+    )
+    oidc_name: str = Field("single sign-on", description="what the desk calls it: Sign in with …")
+    oidc_domains: Words = Field(
+        (), description="whoever has an address there comes in as a writer, comma separated; empty: editors only"
+    )
 
-    @field_validator("push_hosts", "origins", mode="before")
+    two_people_levels: Words = Field(
+        (), description="alerts of these levels take a second editor's approval, comma separated: breaking,normal,low"
+    )
+    two_people_audience: int = Field(
+        0, ge=0, description="so do alerts that would ring for that many readers or more; 0: however many"
+    )
+
+    @field_validator("push_hosts", "origins", "oidc_domains", "two_people_levels", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(word.strip().rstrip("/").lower() for word in value.split(",") if word.strip())
         return value
+
+    @field_validator("two_people_levels")
+    @classmethod
+    def _known(cls, levels: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(levels) - {"breaking", "normal", "low"}:
+            raise ValueError(f"there is no level {sorted(unknown)[0]}; levels are breaking, normal and low")
+        return levels
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError("this is not a time zone such as Europe/Kyiv")
+        return name
 
     @field_validator("site_url")
     @classmethod

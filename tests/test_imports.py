@@ -35,6 +35,7 @@ NOUNS = [
     "subscriptions",
     "moments",
     "own_browsers",
+    "approvals",
     "models",
 ]
 # One library, one door.

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import LargeBinary, delete, update
+from sqlalchemy import LargeBinary, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -77,4 +77,6 @@ async def refund(session: AsyncSession, guesser: Guesser) -> None:
 
 
 async def forget(session: AsyncSession, now: datetime) -> None:
-    await session.execute(delete(Guess).where(Guess.last_at < now - FORGOTTEN))
+    """Those that somebody is looking at stay for the next time: waiting for them could go in a circle."""
+    old = select(Guess.name).where(Guess.last_at < now - FORGOTTEN).with_for_update(skip_locked=True)
+    await session.execute(delete(Guess).where(Guess.name.in_(old)))

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, joinedload, mapped_column, relationship
 
 from app.domain.base import Base
-from app.domain.editors import SEEN_EVERY, Actor, Editor, editor_by_id, hash_of, must_leave_an_owner
+from app.domain.editors import SEEN_EVERY, Actor, Editor, hash_of
 from app.domain.refusals import NotFound, Unauthenticated
 
 # A shift and its overtime, but not the night: whoever leaves the desk without signing out is out by the next morning.
@@ -99,6 +99,11 @@ async def session_of(session: AsyncSession, secret: str, now: datetime) -> Edito
     return None if found is None or found.editor.disabled_at is not None else found
 
 
+async def session_by_id(session: AsyncSession, session_id: int) -> EditorSession | None:
+    query = select(EditorSession).where(EditorSession.id == session_id)
+    return await session.scalar(query.options(joinedload(EditorSession.editor)))
+
+
 async def actor_of_session(session: AsyncSession, secret: str, now: datetime) -> Actor | None:
     """Who is signed in with this cookie; None if nobody is (any more)."""
     found = await session_of(session, secret, now)
@@ -126,6 +131,11 @@ async def end_session(session: AsyncSession, editor_id: int, session_id: int) ->
     return ended
 
 
+async def end_session_of(session: AsyncSession, secret: str) -> None:
+    """Of the browser that shows this cookie, if it has one."""
+    await session.execute(delete(EditorSession).where(EditorSession.key_hash == hash_of(secret)))
+
+
 async def end_sessions(session: AsyncSession, editor_id: int, *, but: int | None = None) -> int:
     """All of the editor's, or all but one: how many there were."""
     query = delete(EditorSession).where(EditorSession.editor_id == editor_id)
@@ -145,6 +155,11 @@ async def make_link(session: AsyncSession, editor: Editor | None, now: datetime)
         SignInLink(key_hash=hash_of(secret), editor_id=editor.id if editor else None, expires_at=now + LINK_LIFE)
     )
     return secret
+
+
+def link_address(site_url: str, secret: str) -> str:
+    """Behind the #: browsers keep that to themselves, so it is in no server's log and no Referer."""
+    return f"{site_url}/desk#link={secret}"
 
 
 async def end_links(session: AsyncSession, editor_id: int | None) -> None:
@@ -171,13 +186,11 @@ def _usable(secret: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
     return SignInLink.key_hash == hash_of(secret), SignInLink.used_at.is_(None), SignInLink.expires_at > now
 
 
-async def disable(session: AsyncSession, editor_id: int, now: datetime) -> tuple[Editor, int]:
-    """Nobody is deleted, for the audit names them; the editor, and in how many browsers they were signed in."""
-    await must_leave_an_owner(session, editor_id)
-    editor = await editor_by_id(session, editor_id, lock=True)
+async def disable(session: AsyncSession, editor: Editor, now: datetime) -> int:
+    """Nobody is deleted, for the audit names them. In how many browsers the editor was signed in."""
     editor.disabled_at = editor.disabled_at or now
     await end_links(session, editor.id)
-    return editor, await end_sessions(session, editor.id)
+    return await end_sessions(session, editor.id)
 
 
 async def count_sessions(session: AsyncSession, now: datetime) -> dict[int, int]:
@@ -188,6 +201,9 @@ async def count_sessions(session: AsyncSession, now: datetime) -> dict[int, int]
 
 
 async def forget(session: AsyncSession, now: datetime) -> None:
-    """Sessions and links that are over."""
-    await session.execute(delete(EditorSession).where(EditorSession.expires_at < now))
-    await session.execute(delete(SignInLink).where(SignInLink.expires_at < now - LINK_LIFE))
+    """Sessions and links that are over; what somebody else is just ending needs nobody to wait for it."""
+    of, links = EditorSession, SignInLink
+    over = select(of.id).where(of.expires_at < now).with_for_update(skip_locked=True)
+    await session.execute(delete(of).where(of.id.in_(over)))
+    spent = select(links.key_hash).where(links.expires_at < now - LINK_LIFE).with_for_update(skip_locked=True)
+    await session.execute(delete(links).where(links.key_hash.in_(spent)))
