@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from tests.sink import Sink
 from tests.test_fanout import Desk, db, desk, many_readers, sink
-from tests.test_poll import killed, number
+from tests.test_poll import killed, number, until
 
 __all__ = ["db", "desk", "sink"]
 
@@ -43,8 +43,7 @@ async def test_an_alert_outlives_its_database(
     sink.delay = 0.1
     alert_id = await desk.ring()
     keeper.tend()
-    while sink.accepted.total() < 500:
-        await asyncio.sleep(0.02)
+    await asyncio.to_thread(until, lambda: sink.accepted.total() >= 500)
     name = make_url(database_url).database
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
