@@ -18,6 +18,7 @@ from app.alert_commands import alert
 from app.domain.feeds import Policy, every_feed, feed_by_url
 from app.domain.refusals import Refusal
 from app.domain.topics import every_topic
+from app.editor_commands import editor
 from app.lane_commands import lane
 from app.migrate import migrate as migrate_database
 from app.migrate import must_be_current
@@ -42,6 +43,7 @@ for name, group in (
     ("topic", topic),
     ("feed", feed),
     ("alert", alert),
+    ("editor", editor),
     ("lane", lane),
     ("vapid", vapid),
     ("bench", bench),

@@ -13,15 +13,20 @@ from pathlib import Path
 
 import typer
 from sqlalchemy import create_engine, exists, select
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from app import database
+from app.domain import audit
+from app.domain.editors import an_owner_has_signed_in
 from app.domain.feeds import Feed, Policy
 from app.domain.refusals import Refusal
+from app.domain.sign_ins import link_address, make_link
 from app.domain.subscriptions import Subscription
 from app.embedded import serving
 from app.logs import speak
 from app.migrate import migrate
+from app.oidc import SingleSignOn
 from app.settings import Settings
 from app.sources import add_feed, load_starter
 from app.supervisor import Child, port_is_free, supervise
@@ -41,14 +46,16 @@ def up(settings: Settings, *, host: str, port: int, demo: bool) -> None:
         settings = settings.model_copy(update={"database_url": url})
         migrate(url)
         ensure_key(settings)
-        _prepare(url, demo_feed=_demo_feed(port) if demo else None)
+        SingleSignOn.of(settings)
+        link = _prepare(url, demo_feed=_demo_feed(port) if demo else None)
         children = _children(settings, host=host, port=port, demo=demo)
-        supervise(children, environment=_environment(settings), ready=lambda: _greet(settings, host, port))
+        supervise(children, environment=_environment(settings), ready=lambda: _greet(settings, host, port, link))
     typer.echo("Newsbell has stopped. Everything is kept for the next start.", err=True)
 
 
 def serve(settings: Settings, *, host: str, port: int) -> None:
     """The pages and the API only, kept alive."""
+    SingleSignOn.of(settings)
     supervise([_web(host, port)], environment=_environment(settings))
 
 
@@ -115,17 +122,26 @@ def _database(settings: Settings) -> Iterator[str]:
         yield url
 
 
-def _prepare(url: str, *, demo_feed: str | None) -> None:
-    async def prepare() -> None:
+def _prepare(url: str, *, demo_feed: str | None) -> str | None:
+    """Topics and feeds, and the secret of the first owner's link as long as no owner has ever signed in."""
+
+    async def prepare() -> str | None:
         engine = database.connect(url, pool_size=1)
         async with database.transaction(database.sessions_of(engine)) as session:
             now = datetime.now(UTC)
             await load_starter(session, now, feeds=demo_feed is None)
             if demo_feed and not await session.scalar(select(exists().where(Feed.url == demo_feed))):
                 await add_feed(session, demo_feed, ["world-news"], Policy.AUTO, now)
+            link = None if await an_owner_has_signed_in(session) else await _first_owner_link(session, now)
         await engine.dispose()
+        return link
 
-    asyncio.run(prepare())
+    return asyncio.run(prepare())
+
+
+async def _first_owner_link(session: AsyncSession, now: datetime) -> str:
+    audit.note(session, now, actor="command line", action="link.made", first_owner=True)
+    return await make_link(session, None, now)
 
 
 def _demo_feed(port: int) -> str:
@@ -155,12 +171,19 @@ def _environment(settings: Settings) -> Mapping[str, str]:
     return os.environ | told | {"NEWSBELL_VAPID_PRIVATE_KEY_FILE": str(settings.vapid_key_file)}
 
 
-def _greet(settings: Settings, host: str, port: int) -> None:
+def _greet(settings: Settings, host: str, port: int, link: str | None) -> None:
     """Once the pages answer, say where they are."""
     here = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     while not _answers(f"http://{here}:{port}/readyz"):
         time.sleep(0.1)
-    typer.echo(f"\n  Readers' page: {settings.site_url}/\n  To stop:       Ctrl-C\n", err=True)
+    site = settings.site_url
+    lines = [f"Readers' page: {site}/", f"The desk:      {site}/desk"]
+    if link:
+        lines += [
+            f"First sign-in: {link_address(site, link)}",
+            "               Once, within 24 hours: it makes the owner.",
+        ]
+    typer.echo("\n" + "".join(f"  {line}\n" for line in [*lines, "To stop:       Ctrl-C"]), err=True)
 
 
 def _answers(url: str) -> bool:
