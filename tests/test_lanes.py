@@ -205,7 +205,7 @@ async def test_what_waits_in_the_queue_is_known_by_lane(desk: Desk, db: psycopg.
 
 
 def test_lanes_take_turns_in_the_queue() -> None:
-    planned = [Planned(n, lane, 1) for n, lane in enumerate("aaaabbc")]
+    planned = [Planned(n, lane, 1, 1) for n, lane in enumerate("aaaabbc")]
     assert "".join(shard.lane for shard in by_turns(planned)) == "abcabaa"
 
 

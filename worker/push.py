@@ -23,6 +23,9 @@ from worker.wire import Envelope, Guard, Wire, common_options
 BURST = 32
 # Connections to a service that speaks HTTP/1.1, where each carries one request at a time.
 HTTP1_CONNECTIONS = 32
+# Requests under way to a service that has not answered yet, or no longer does: what is sealed for one that hangs is
+# work that the others' readers wait for.
+UNHEARD_WINDOW = 16
 # Apple closes HTTP/2 connections and cuts the number of streams to one at the first refusal.
 HTTP1_ONLY = "push.apple.com"
 
@@ -36,13 +39,18 @@ class Lane:
     def __init__(self, wire: "Wire[Token]") -> None:
         self.wire = wire
         self.http_is_known = wire.http1
+        self.heard = False  # Whether its last word was an answer and not silence.
         self.busy = 0
         self.per_second: float | None = None  # None: as fast as it goes.
         self._saved, self._counted = 0.0, monotonic()
 
     @property
     def full(self) -> bool:
-        return self.busy >= self.wire.window or (self.per_second is not None and self.next_turn() > 0)
+        return self.busy >= self.window or (self.per_second is not None and self.next_turn() > 0)
+
+    @property
+    def window(self) -> int:
+        return self.wire.window if self.heard else min(self.wire.window, UNHEARD_WINDOW)
 
     def next_turn(self) -> float:
         """Seconds until the pace allows another request. What was not used is saved up, for a tenth of a second."""
@@ -301,6 +309,10 @@ class Pusher:
             wire.move()
             for (errand, number), answer, place in wire.finished():
                 lane = errand.lane
+                if answer.status:
+                    lane.heard = True
+                elif answer.trouble == "timeout":
+                    lane.heard = False
                 if answer.status and not lane.http_is_known:
                     lane.http_is_known = True
                     if not place.spoke_http2:
@@ -326,7 +338,7 @@ class Pusher:
     def _patience(self) -> float | None:
         until = min(self._http1.deadline, self._http2.deadline, self._close_by)
         paced = (lane for lane in (*self._urgent.lanes, *self._normal.lanes) if lane.per_second is not None)
-        turns = [lane.next_turn() for lane in paced if lane.busy < lane.wire.window]
+        turns = [lane.next_turn() for lane in paced if lane.busy < lane.window]
         return min([*turns, max(0.0, until - monotonic())]) if turns or until < math.inf else None
 
     def _end(self, error: BaseException | None) -> None:
