@@ -63,7 +63,8 @@ async def _locked(session: AsyncSession, name: bytes, now: datetime) -> tuple[in
     """Made if need be and locked in one statement: the row may be cleared at any moment."""
     row = insert(Guess).values(name=name, count=0, last_at=now)
     row = row.on_conflict_do_update(index_elements=[Guess.name], set_={"count": Guess.count})
-    return (await session.execute(row.returning(Guess.count, Guess.last_at))).tuples().one()
+    count, last_at = (await session.execute(row.returning(Guess.count, Guess.last_at))).one()
+    return count, last_at
 
 
 async def clear(session: AsyncSession, guesser: Guesser) -> None:

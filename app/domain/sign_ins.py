@@ -197,7 +197,7 @@ async def count_sessions(session: AsyncSession, now: datetime) -> dict[int, int]
     """In how many browsers each editor is signed in."""
     of = EditorSession
     rows = await session.execute(select(of.editor_id, func.count()).where(of.expires_at > now).group_by(of.editor_id))
-    return dict(rows.tuples().all())
+    return {editor_id: count for editor_id, count in rows}
 
 
 async def forget(session: AsyncSession, now: datetime) -> None:
