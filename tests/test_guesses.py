@@ -53,6 +53,13 @@ async def test_an_account_that_is_cleared_starts_anew_and_an_address_gets_one_ba
     await charge(session, {ACCOUNT}, NOW)
 
 
+async def test_whoever_waited_for_the_lock_is_not_punished_for_it(session: AsyncSession) -> None:
+    await charge(session, {ACCOUNT}, NOW)
+    await charge(session, {ACCOUNT}, NOW - timedelta(seconds=1))
+    last_at = select(Guess.last_at)
+    assert await session.scalar(last_at) == NOW
+
+
 async def test_what_failed_yesterday_is_forgotten(session: AsyncSession) -> None:
     for _ in range(FREE):
         await charge(session, {ACCOUNT}, NOW)

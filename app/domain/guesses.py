@@ -52,11 +52,12 @@ async def charge(session: AsyncSession, guessers: Collection[Guesser], now: date
     for guesser in sorted(guessers, key=lambda one: one.name):
         count, last_at = await _locked(session, guesser.name, now)
         count = 0 if now - last_at > FORGOTTEN else count
-        left = last_at + wait_after(count, guesser.longest_wait) - now
-        if left > timedelta(0):
+        wait = wait_after(count, guesser.longest_wait)
+        if wait and (left := last_at + wait - now) > timedelta(0):
             raise TooMany("That was wrong too often. Wait a little, then try again.", left.total_seconds())
+        # Whoever waited for the lock comes with a time before the last one's.
         counted = update(Guess).where(Guess.name == guesser.name)
-        await session.execute(counted.values(count=count + 1, last_at=now))
+        await session.execute(counted.values(count=count + 1, last_at=max(now, last_at)))
 
 
 async def _locked(session: AsyncSession, name: bytes, now: datetime) -> tuple[int, datetime]:
