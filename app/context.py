@@ -20,6 +20,7 @@ from app.domain.subscriptions import Browser, a_browser
 from app.oidc import SingleSignOn
 from app.passwords import Passwords
 from app.settings import Settings
+from app.streams import Streams
 
 STATIC = Path(__file__).parent.parent / "static"
 
@@ -34,6 +35,7 @@ class Site:
     vapid_key_id: str
     sign_on: SingleSignOn | None = None
     passwords: Passwords = field(default_factory=Passwords)
+    streams: Streams = field(default_factory=Streams)
     # Under which addresses are counted that guess at passwords: it dies with the process, and with it what they mean.
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import database, docs, people, preferences, prompt, signin
+from app import alerts, bell, database, desk, docs, live, people, preferences, prompt, signin
 from app.context import STATIC, Site
 from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated
 from app.logs import speak
@@ -62,6 +62,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(docs.router)
     app.include_router(signin.router)
     app.include_router(people.router)
+    app.include_router(desk.router)
+    app.include_router(alerts.router)
+    app.include_router(bell.router)
+    app.include_router(live.router)
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -26,8 +26,8 @@ from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.context import HereSite
-from app.database import Sessions, transaction
+from app.context import HereSite, Site
+from app.database import transaction
 from app.domain import requests
 from app.domain.editors import Actor
 
@@ -50,7 +50,7 @@ Key = Annotated[
 class _Once:
     request: Request
     response: Response
-    sessions: Sessions
+    here: Site
     key: str | None
     now: datetime
 
@@ -63,7 +63,7 @@ class _Once:
         shown_once: Collection[str] = (),
     ) -> Shape:
         """shown_once: secrets in the answer. They are not kept, so a repeat has None in their place."""
-        async with transaction(self.sessions) as session:
+        async with transaction(self.here.sessions) as session:
             if self.key is None:
                 return await work(session)
             name = self._name(actor, self.key)
@@ -98,7 +98,7 @@ def _hash(*words: str) -> bytes:
 
 
 async def _once(request: Request, response: Response, here: HereSite, key: Key = None) -> _Once:
-    return _Once(request, response, here.sessions, key, datetime.now(UTC))
+    return _Once(request, response, here, key, datetime.now(UTC))
 
 
 Once = Annotated[_Once, Depends(_once)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent.parent
-DOORS = {"prompt", "preferences", "signin", "people", "desk", "feeds", "reports", "docs"}
+DOORS = {"prompt", "preferences", "signin", "people", "desk", "alerts", "bell", "live", "feeds", "reports", "docs"}
 # What each noun of the domain may know: those before it.
 NOUNS = [
     "refusals",
@@ -32,6 +32,7 @@ NOUNS = [
     "advice",
     "receipts",
     "lanes",
+    "troubles",
     "subscriptions",
     "moments",
     "own_browsers",

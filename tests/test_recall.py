@@ -381,7 +381,7 @@ async def test_commands_say_in_one_sentence_what_cannot_be(
     a_reader(db, f"{sink.url}/one")
     alert_id = await desk.ring()
     await desk.send(alert_id)
-    assert "alert correct" in commands.refused("recall", alert_id)
+    assert "correct it" in commands.refused("recall", alert_id)
     assert "Its first six characters are enough" in commands.refused("correct", str(alert_id)[:5], "--title", "Right")
 
 

@@ -1,7 +1,7 @@
 """Advice: what a good colleague would say before an alert goes out. Nothing here refuses anything."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -103,22 +103,9 @@ def _of_body(title: str, body: str) -> Iterator[Advice]:
         yield Advice("body_repeats", "The text only repeats the title.")
 
 
-def _of_twins(twins: Iterable[Told], now: datetime) -> Iterator[Advice]:
-    before = [one for one in twins if one.at <= now]
+def _of_twins(twins: Sequence[Told], now: datetime) -> Iterator[Advice]:
+    before, after = [one for one in twins if one.at <= now], [one for one in twins if one.at > now]
     if before:
-        yield Advice(
-            "told_already", f"The same story was alerted {_ago(now - before[-1].at)} ago: “{before[-1].title}”."
-        )
-    for one in twins:
-        if one.at > now:
-            yield Advice("told_soon", f"The same story goes out in {_ago(one.at - now)}: “{one.title}”.")
-            break
-
-
-def _ago(span: timedelta) -> str:
-    minutes = round(span.total_seconds() / 60)
-    if minutes < 1:
-        return "less than a minute"
-    if minutes < 120:
-        return "a minute" if minutes == 1 else f"{minutes} minutes"
-    return f"{round(minutes / 60)} hours"
+        yield Advice("told_already", f"{before[-1].when(now)}: “{before[-1].title}”.")
+    if after:
+        yield Advice("told_soon", f"{after[0].when(now)}: “{after[0].title}”.")

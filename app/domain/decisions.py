@@ -14,16 +14,14 @@ UNDO = timedelta(seconds=10)
 
 def schedule(alert: Alert, *, by: str, at: datetime, zone: str = "") -> None:
     """It goes out at `at`, unless somebody takes it back before. One that is scheduled already is moved."""
-    if alert.state not in (AlertState.DRAFT, AlertState.SCHEDULED):
-        raise Conflict(_too_late(alert))
+    must_be_open(alert, to_move=True)
     alert.state, alert.due_at, alert.time_zone = AlertState.SCHEDULED, at, zone
     alert.proposed_by, alert.approved_by = by, None
 
 
 def propose(alert: Alert, *, by: str, at: datetime | None = None, zone: str = "") -> None:
     """It waits for another person's word; then it goes out at `at`, or at once."""
-    if alert.state not in (AlertState.DRAFT, AlertState.SCHEDULED):
-        raise Conflict(_too_late(alert))
+    must_be_open(alert, to_move=True)
     alert.state, alert.due_at, alert.time_zone = AlertState.PROPOSED, at, zone
     alert.proposed_by, alert.approved_by = by, None
 
@@ -73,7 +71,7 @@ def edit(
     ttl: timedelta | None = None,
 ) -> None:
     """Only a draft can be changed: what was approved is what goes out. An image of "" is none; None stays as it was."""
-    must_be_draft(alert)
+    must_be_open(alert)
     alert.title = alert.title if title is None else a_title(title)
     alert.body = alert.body if body is None else cut(body, 1000)
     alert.url = alert.url if url is None else an_address(url)
@@ -85,8 +83,9 @@ def edit(
         alert.made_by = by  # who answers for its words
 
 
-def must_be_draft(alert: Alert) -> None:
-    if alert.state is not AlertState.DRAFT:
+def must_be_open(alert: Alert, *, to_move: bool = False) -> None:
+    """A draft; or one that is scheduled, if it is only to be moved to another time."""
+    if alert.state is not AlertState.DRAFT and not (to_move and alert.state is AlertState.SCHEDULED):
         raise Conflict(_too_late(alert))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, Table, func, select
+from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, Table, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 from app.domain.base import Base
 from app.domain.entries import Entry
 from app.domain.feeds import Feed
+from app.domain.refusals import NotFound
 from app.domain.topics import Topic, spoken_of
 
 # An item that is older than this when we first see it is no news: a rebuilt site or a late import.
@@ -207,13 +208,48 @@ def _distinct(topics: Iterable[Topic]) -> list[Topic]:
     return list(dict.fromkeys(topics))
 
 
+async def story_by_id(session: AsyncSession, story_id: int, *, lock: bool = False) -> Story:
+    """lock: until the transaction ends nobody else who does so makes an alert of it."""
+    query = select(Story).where(Story.id == story_id).options(selectinload(Story.topics))
+    story = await session.scalar(query.with_for_update(of=Story, key_share=True) if lock else query)
+    if story is None:
+        raise NotFound("There is no such story.")
+    return story
+
+
 async def latest(
-    session: AsyncSession, *, topic: str | None, before: tuple[datetime, int] | None, limit: int
+    session: AsyncSession,
+    *,
+    topic: str | None,
+    before: tuple[datetime, int] | None,
+    limit: int,
+    words: str = "",
 ) -> Sequence[Story]:
-    """Newest first, by when we saw them: publishers' own dates are advice."""
+    """Newest first, by when we saw them: publishers' own dates are advice. `words`: all of them in title or summary.
+
+    A plain look at each story's text, newest first, until a page is full: a newsroom's year of stories takes some
+    tenths of a second, and what is looked for is nearly always of today.
+    """
     query = select(Story).options(selectinload(Story.topics)).order_by(Story.seen_at.desc(), Story.id.desc())
     if topic is not None:
         query = query.where(Story.topics.any(Topic.slug == topic))
+    for word in words.split():
+        query = query.where(
+            or_(Story.title.icontains(word, autoescape=True), Story.summary.icontains(word, autoescape=True))
+        )
     if before is not None:
         query = query.where((Story.seen_at < before[0]) | ((Story.seen_at == before[0]) & (Story.id < before[1])))
     return (await session.scalars(query.limit(limit))).all()
+
+
+async def newest_id(session: AsyncSession) -> int:
+    return await session.scalar(select(func.max(Story.id))) or 0
+
+
+async def since(session: AsyncSession, story_id: int, limit: int) -> Sequence[Story]:
+    """The newest `limit` after that one, in the order they came.
+
+    Numbers are given and committed in the same order: `remember` lets one transaction at a time store any.
+    """
+    query = select(Story).where(Story.id > story_id).options(selectinload(Story.topics))
+    return (await session.scalars(query.order_by(Story.id.desc()).limit(limit))).all()[::-1]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -22,12 +23,28 @@ class Told(NamedTuple):
     title: str
     url: str
     at: datetime  # When it went out, or is going to.
+    waits: bool  # For a second person's approval: it may go out at any moment.
+
+    def when(self, now: datetime) -> str:
+        if self.waits:
+            return "The same story waits for a second person's approval"
+        if self.at > now:
+            return f"The same story goes out in {_span(self.at - now)}"
+        return f"The same story went out {_span(now - self.at)} ago"
+
+
+def _span(span: timedelta) -> str:
+    minutes = round(span.total_seconds() / 60)
+    if minutes < 2:
+        return "less than a minute" if minutes < 1 else "a minute"
+    return f"{minutes} minutes" if minutes < 120 else f"{round(minutes / 60)} hours"
 
 
 async def told(session: AsyncSession, *, since: datetime, until: datetime, now: datetime) -> Sequence[Told]:
     """Alerts that went or are to go out between the two. One that waits for approval may do so at any moment: now."""
     pending = Alert.state.in_((AlertState.PROPOSED, AlertState.SCHEDULED))
-    query = select(Alert.id, Alert.title, Alert.url, func.coalesce(Alert.released_at, Alert.due_at, now).label("at"))
+    at = func.coalesce(Alert.released_at, Alert.due_at, now).label("at")
+    query = select(Alert.id, Alert.title, Alert.url, at, Alert.state == AlertState.PROPOSED)
     found = await session.execute(
         query.where(
             Alert.for_editor_id.is_(None),
@@ -42,18 +59,25 @@ async def told(session: AsyncSession, *, since: datetime, until: datetime, now: 
 
 def same(among: Sequence[Told], *, title: str, url: str, besides: UUID | None = None) -> list[Told]:
     """Those of the same story: the address without what campaigns add, or the title without what type-setting adds."""
-    address, words = _address(url), fold(title)
+    address, words = _address(url), _words(title)
     return [
         one
         for one in among
-        if one.id != besides and ((address and _address(one.url) == address) or (words and fold(one.title) == words))
+        if one.id != besides and ((address and address == _address(one.url)) or (words and words == _words(one.title)))
     ]
 
 
+# A day of alerts is compared with every draft that somebody looks at.
+@lru_cache(maxsize=4096)
 def _address(url: str) -> str:
     """A front page is no story's own."""
     address = canonical(url)
     return "" if address.endswith("/") else address
+
+
+@lru_cache(maxsize=4096)
+def _words(title: str) -> str:
+    return fold(title)
 
 
 async def must_be_new(session: AsyncSession, alert: Alert, at: datetime, now: datetime) -> None:
@@ -65,10 +89,5 @@ async def must_be_new(session: AsyncSession, alert: Alert, at: datetime, now: da
     await session.execute(select(func.pg_advisory_xact_lock(func.hashtext("release"))))
     near = await told(session, since=at - TWICE, until=at + TWICE, now=now)
     if found := same(near, title=alert.title, url=alert.url, besides=alert.id):
-        raise Conflict(f"{_when(found[-1], now)}: “{found[-1].title}” ({found[-1].id}). Is it to be told again?")
-
-
-def _when(one: Told, now: datetime) -> str:
-    minutes = round(abs((now - one.at).total_seconds()) / 60)
-    ago = f"{minutes} minutes" if minutes != 1 else "a minute"
-    return f"The same story went out {ago} ago" if one.at <= now else f"The same story goes out in {ago}"
+        last = found[-1]
+        raise Conflict(f"{last.when(now)}: “{last.title}” ({last.id}). Is it to be told again? Then say so.")

@@ -1,0 +1,55 @@
+"""The desk: the latest stories with what was sent of them, and who an alert would ring for."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.context import HereSite, WriterActor
+from app.cursors import big_int, cursor, read_cursor
+from app.database import transaction
+from app.desk_shapes import CLEAN, AudienceOut, DeskStoriesOut, audience_out, desk_story_out
+from app.domain import shards, stories
+from app.domain.alerts import Level, alerts_of
+from app.domain.moments import now_of
+from app.domain.refusals import Refusal
+from app.domain.topics import topics_named
+from app.ringing import within_reach
+from app.shapes import problems
+
+router = APIRouter(prefix="/api", responses=problems(401, 403, 422))
+
+
+@router.get("/stories", tags=["stories"])
+async def latest_stories(
+    here: HereSite,
+    actor: WriterActor,
+    topic: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9-]*$")] = None,
+    q: Annotated[str, Query(max_length=200, pattern=CLEAN, description="words in title or summary, all of them")] = "",
+    after: Annotated[str | None, Query(description="`next` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> DeskStoriesOut:
+    """The newest first, by when they were first seen, each with the alert that was made of it."""
+    before = read_cursor(after, big_int)
+    async with transaction(here.sessions) as session:
+        found = await stories.latest(session, topic=topic, before=before, limit=limit + 1, words=q)
+        page = found[:limit]
+        made = await alerts_of(session, [story.id for story in page])
+    items = [desk_story_out(story, within_reach(actor, made.get(story.id))) for story in page]
+    return DeskStoriesOut(items=items, next=cursor(page[-1].seen_at, page[-1].id) if len(found) > limit else None)
+
+
+@router.get("/audience", tags=["alerts"])
+async def audience(
+    here: HereSite,
+    actor: WriterActor,
+    topics: Annotated[str, Query(max_length=4096, pattern=CLEAN, description="short names: ukraine,world-news")],
+    level: Level = Level.NORMAL,
+) -> AudienceOut:
+    """Who an alert of these topics would ring for if it went out now, each reader once, and what holds others back."""
+    slugs = [slug for slug in topics.split(",") if slug]
+    if not slugs:
+        raise Refusal("Name at least one topic: ukraine,world-news.")
+    actor.must_reach(slugs, level)
+    async with transaction(here.sessions) as session:
+        ids = [topic.id for topic in await topics_named(session, slugs)]
+        return audience_out(await shards.audience(session, ids, level, await now_of(session)))

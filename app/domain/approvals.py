@@ -1,0 +1,38 @@
+"""Approvals: which alerts take a second person's word, and whose that can be."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import exists, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain import shards
+from app.domain.alerts import Alert
+from app.domain.editors import Editor, Role
+from app.domain.own_browsers import EditorBrowser
+from app.domain.subscriptions import Subscription
+
+
+@dataclass(frozen=True)
+class TwoPeople:
+    """The newsroom's rule. Nothing named: nobody needs a second person."""
+
+    levels: Collection[str] = ()
+    audience: int = 0
+
+    async def apply_to(self, session: AsyncSession, alert: Alert, now: datetime) -> bool:
+        if alert.level in self.levels:
+            return True
+        if not self.audience:
+            return False
+        topics = [topic.id for topic in alert.topics]
+        return (await shards.audience(session, topics, alert.level, now)).rings >= self.audience
+
+
+async def approvers(session: AsyncSession, *, besides: int | None) -> Sequence[int]:
+    """Editors who may approve and have a browser on which they can be asked."""
+    mine = EditorBrowser.subscription_id == Subscription.id
+    reachable = exists().where(EditorBrowser.editor_id == Editor.id, mine, Subscription.ended_at.is_(None))
+    able = select(Editor.id).where(Editor.role.in_((Role.EDITOR, Role.OWNER)), Editor.disabled_at.is_(None), reachable)
+    return (await session.scalars(able.where(Editor.id.is_distinct_from(besides)).order_by(Editor.id))).all()

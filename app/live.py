@@ -1,0 +1,129 @@
+"""What an open page is told as it happens, by server-sent events: new stories, and how an alert goes out.
+
+Each event is one short look at the database. The refusals come before the stream; once it runs, it ends without a
+word when the database is away, and the browser comes again.
+"""
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.alert_out import alert_out
+from app.context import HereSite, Site, WriterActor
+from app.database import transaction
+from app.desk_shapes import ProgressOut, desk_story_out
+from app.domain import stories
+from app.domain.alerts import alert_by_id, alerts_of
+from app.domain.moments import now_of
+from app.domain.refusals import NotFound
+from app.domain.troubles import lanes_in_the_way, troubles
+from app.ringing import reached, within_reach
+from app.shapes import problems
+from app.streams import looks
+
+AWAY = (OperationalError, InterfaceError, PoolTimeout)
+# Stories that a page missed: who was away for longer reads the list anew.
+MISSED = 100
+OVER = 3.0  # seconds over which the speed is measured
+
+
+async def _place(here: HereSite) -> AsyncIterator[None]:
+    with here.streams.place():
+        yield
+
+
+router = APIRouter(
+    prefix="/api",
+    default_response_class=EventSourceResponse,
+    responses=problems(401, 403, 404, 422, 429),
+    dependencies=[Depends(_place)],
+)
+
+
+async def _first_after(
+    here: HereSite,
+    after: Annotated[int | None, Query(ge=0, lt=2**63, description="the newest story that you have")] = None,
+    last_event_id: Annotated[str | None, Header(pattern=r"^\\d{1,18}$")] = None,
+) -> int:
+    if last_event_id is not None:
+        return int(last_event_id)
+    if after is not None:
+        return after
+    async with transaction(here.sessions) as session:
+        return await stories.newest_id(session)
+
+
+@router.get("/stories/events", tags=["stories"])
+async def story_events(
+    here: HereSite, actor: WriterActor, newest: Annotated[int, Depends(_first_after)]
+) -> AsyncIterator[ServerSentEvent]:
+    """`event: story` for each new story, as `GET /api/stories` shows it. `Last-Event-ID` brings what was missed."""
+    async for _ in looks():
+        try:
+            async with transaction(here.sessions) as session:
+                found = await stories.since(session, newest, MISSED)
+                made = await alerts_of(session, [story.id for story in found])
+        except AWAY:
+            return
+        for story in found:
+            newest = story.id
+            shown = desk_story_out(story, within_reach(actor, made.get(story.id)))
+            yield ServerSentEvent(event="story", id=str(story.id), data=shown)
+
+
+async def _watched(here: HereSite, actor: WriterActor, alert_id: Annotated[UUID, Path(alias="id")]) -> UUID:
+    async with transaction(here.sessions) as session:
+        return (await reached(session, actor, alert_id)).id
+
+
+@router.get("/alerts/{id}/events", tags=["alerts"])
+async def alert_events(here: HereSite, alert_id: Annotated[UUID, Depends(_watched)]) -> AsyncIterator[ServerSentEvent]:
+    """`event: progress` at least every half second, then `event: end`, after which nothing more will change."""
+    speed = Speed()
+    async for _ in looks():
+        try:
+            progress = await _progress(here, alert_id, speed)
+        except (NotFound, *AWAY):
+            return
+        yield ServerSentEvent(event="progress", data=progress)
+        if progress.finished_at is not None:
+            yield ServerSentEvent(event="end", data={"id": str(alert_id), "state": progress.state})
+            return
+
+
+class Speed:
+    """How many were accepted a second of late."""
+
+    def __init__(self) -> None:
+        self.seen: deque[tuple[float, int]] = deque()
+
+    def note(self, accepted: int, at: float) -> float:
+        self.seen.append((at, accepted))
+        while len(self.seen) > 2 and self.seen[1][0] <= at - OVER:
+            self.seen.popleft()
+        since, before = self.seen[0]
+        return round((accepted - before) / (at - since), 1) if at > since else 0.0
+
+
+async def _progress(here: Site, alert_id: UUID, speed: Speed) -> ProgressOut:
+    async with transaction(here.sessions) as session:
+        # All that one event says is of one moment, so that its numbers add up.
+        await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        now = await now_of(session)
+        alert = await alert_by_id(session, alert_id)
+        shown = await alert_out(session, alert, now)
+        why = troubles(shown.outcomes.model_dump(), await lanes_in_the_way(session, alert_id), now)
+    return ProgressOut(
+        **shown.model_dump(),
+        per_second=speed.note(shown.outcomes.accepted, time.monotonic()),
+        seconds_to=dict.fromkeys((50, 90, 99)),
+        lanes=[],
+        troubles=why,
+    )
