@@ -15,7 +15,7 @@ from app.shapes import Language, PushSubscription
 Email = Annotated[str, Field(max_length=254, examples=["ada@news.example"])]
 Name = Annotated[str, Field(max_length=100)]
 Password = Annotated[str, Field(max_length=1024)]
-Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Slug = Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9-]*$")]
 
 
 class SignInIn(BaseModel):
@@ -155,7 +155,7 @@ class KeyIn(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=100, examples=["CMS"])]
     role: Literal[Role.WRITER, Role.EDITOR]
-    topics: list[str] = Field([], max_length=64, description="short names; empty: all topics")
+    topics: list[Slug] = Field([], max_length=64, description="short names; empty: all topics")
     levels: list[Level] = Field([], max_length=3, description="empty: all levels")
 
 
