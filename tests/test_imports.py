@@ -34,6 +34,7 @@ NOUNS = [
     "lanes",
     "troubles",
     "subscriptions",
+    "reports",
     "moments",
     "own_browsers",
     "approvals",

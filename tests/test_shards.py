@@ -15,6 +15,7 @@ from app.domain.outcomes import Outcome
 from app.domain.shards import (
     COUNTED,
     SIZE,
+    Beat,
     Shard,
     claims,
     counts,
@@ -442,3 +443,50 @@ async def test_old_claims_stay_old_after_a_change_elsewhere(session: AsyncSessio
     assert taken
     await session.execute(update(Shard).where(Shard.id == shard_id).values(tries=5))
     assert await record(session, shard_id, taken.claim, bytes(3), 6)
+
+
+# The beat of a page
+
+
+async def beats(session: AsyncSession, shard_id: int) -> Sequence[int]:
+    return (await session.scalars(select(Beat.accepted).where(Beat.shard_id == shard_id).order_by(Beat.id))).all()
+
+
+async def test_each_checkpoint_says_how_many_more_have_it_and_when(session: AsyncSession) -> None:
+    _, shard_id = await a_page(session, readers=4)
+    for outcomes in (b"\1\0\0\0", b"\1\0\0\0", b"\1\1\1\0", b"\1\1\1\2"):
+        assert await record(session, shard_id, 0, outcomes, 0)
+    assert await beats(session, shard_id) == [1, 2]
+    first, last = (await session.scalars(select(Beat.at).order_by(Beat.id))).all()
+    assert first < last < await session.scalar(select(func.clock_timestamp()))
+
+
+async def test_who_may_not_write_a_page_leaves_no_beat(session: AsyncSession) -> None:
+    _, shard_id = await a_page(session)
+    assert not await record(session, shard_id, 7, b"\1\1\1", 1)
+    assert await beats(session, shard_id) == []
+
+
+async def test_who_overwrites_a_recall_adds_only_whom_the_page_had_not(session: AsyncSession) -> None:
+    alert, shard_id = await a_page(session)
+    assert await record(session, shard_id, 0, b"\1\0\0", 0)
+    await recall(session, await claims(session, alert.id))
+    assert await record(session, shard_id, 0, b"\1\1\7", 0)
+    assert await beats(session, shard_id) == [1, 1]
+
+
+async def test_beats_are_forgotten_with_their_alert(session: AsyncSession) -> None:
+    alert, shard_id = await a_page(session)
+    assert await record(session, shard_id, 0, b"\1\1\1", 0)
+    await session.execute(delete(Alert).where(Alert.id == alert.id))
+    assert await session.scalar(select(func.count()).select_from(Beat)) == 0
+
+
+async def test_a_checkpoint_does_not_wait_for_who_decides_about_the_alert(sessions: Sessions) -> None:
+    async with transaction(sessions) as session:
+        alert, shard_id = await a_page(session)
+    async with transaction(sessions) as session:
+        await session.execute(select(Alert).where(Alert.id == alert.id).with_for_update())
+        async with transaction(sessions) as worker:
+            await worker.execute(text("SET LOCAL lock_timeout = '5s'"))
+            assert await record(worker, shard_id, 0, b"\1\1\1", 0)

@@ -63,13 +63,16 @@ class Shard(Base):
 
 
 class Beat(Base):
-    """A checkpoint's new acceptances: when an alert reached how many of its recipients, to half a second."""
+    """A checkpoint's new acceptances: when a page reached how many of its recipients, to half a second.
+
+    It hangs on the page, which its checkpoint has locked anyway. If it hung on the alert, the database would lock that
+    for each beat, and wait for an editor who recalls it, who waits for the page.
+    """
 
     __tablename__ = "beats"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    alert_id: Mapped[UUID] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"), index=True)
-    lane: Mapped[str]
+    shard_id: Mapped[int] = mapped_column(ForeignKey("shards.id", ondelete="CASCADE"), index=True)
     at: Mapped[datetime]
     accepted: Mapped[int]
 
@@ -260,16 +263,25 @@ async def take(session: AsyncSession, shard_id: int) -> Shard | None:
     )
 
 
+# `before` is of the moment at which the statement began. Between that and its update only a recall can have written the
+# page, which leaves `accepted` alone.
 _RECORD = text(f"""
-    UPDATE shards SET outcomes = :outcomes, tries = :tries, {", ".join(f"{label} = :{label}" for label in COUNTED)}
-    FROM alerts WHERE shards.id = :id AND claim = :claim AND alerts.id = alert_id RETURNING state
+    WITH page AS (
+        UPDATE shards SET outcomes = :outcomes, tries = :tries, {", ".join(f"{label} = :{label}" for label in COUNTED)}
+        FROM alerts, shards AS before
+        WHERE shards.id = :id AND shards.claim = :claim AND before.id = shards.id AND alerts.id = shards.alert_id
+        RETURNING shards.id, state, shards.accepted - before.accepted AS more
+    ), beat AS (
+        INSERT INTO beats (shard_id, at, accepted) SELECT id, clock_timestamp(), more FROM page WHERE more > 0
+    )
+    SELECT state FROM page
 """)
 
 
 async def record(
     session: AsyncSession, shard_id: int, claim: int, outcomes: bytes | bytearray, tries: int
 ) -> str | None:
-    """Write the page. Returns the state of its alert, or None if another worker took the page meanwhile."""
+    """Write the page and its beat. The state of its alert, or None if another worker took the page meanwhile."""
     values = {"id": shard_id, "claim": claim, "outcomes": bytes(outcomes), "tries": tries, **counts(outcomes)}
     row = (await session.execute(_RECORD, values)).first()
     return row.state if row else None

@@ -150,14 +150,13 @@ def upgrade() -> None:
     op.create_table(
         "beats",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("alert_id", sa.Uuid(), nullable=False),
-        sa.Column("lane", sa.Text(), nullable=False),
+        sa.Column("shard_id", sa.BigInteger(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("accepted", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(["alert_id"], ["alerts.id"], name=op.f("fk_beats_alert_id_alerts"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["shard_id"], ["shards.id"], name=op.f("fk_beats_shard_id_shards"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_beats")),
     )
-    op.create_index(op.f("ix_beats_alert_id"), "beats", ["alert_id"], unique=False)
+    op.create_index(op.f("ix_beats_shard_id"), "beats", ["shard_id"], unique=False)
     op.create_table(
         "receipts",
         sa.Column("alert_id", sa.Uuid(), nullable=False),
@@ -232,7 +231,7 @@ def downgrade() -> None:
     op.drop_column("alerts", "proposed_by")
     op.drop_column("alerts", "made_by")
     op.drop_table("receipts")
-    op.drop_index(op.f("ix_beats_alert_id"), table_name="beats")
+    op.drop_index(op.f("ix_beats_shard_id"), table_name="beats")
     op.drop_table("beats")
     op.drop_index(op.f("ix_sign_in_links_editor_id"), table_name="sign_in_links")
     op.drop_table("sign_in_links")
