@@ -1,0 +1,108 @@
+// Forms of the desk: labelled fields, a button that says what will happen, and the reason when it does not.
+
+import { Problem } from "./api.js";
+import { make } from "./page.js";
+
+let made = 0;
+
+/** A text field, or a select if there are `options` ([value, words]). The hint is read with it. */
+export function field({ label, hint = "", options = null, ...properties }) {
+  const id = `field-${(made += 1)}`;
+  const input = options ? select(options, properties) : make(properties.rows ? "textarea" : "input", properties);
+  input.id = id;
+  const parts = [make("label", { htmlFor: id }, label), input];
+  if (hint) {
+    parts.push(make("small", { id: `${id}-hint` }, hint));
+    input.setAttribute("aria-describedby", `${id}-hint`);
+  }
+  return make("div", { className: "field" }, ...parts);
+}
+
+function select(options, { value, ...properties }) {
+  return make("select", properties, ...options.map(([key, words]) => make("option", { value: key, selected: key === value }, words)));
+}
+
+/** Radio buttons or check boxes: `options` is [{value, words, about?}], `chosen` the values that are on. */
+export function choices({ legend, type, name, options, chosen, hint = "" }) {
+  const boxes = options.map(({ value, words, about }) => {
+    const box = make("input", { type, name, value, checked: chosen.includes(value) });
+    const text = make("span", {}, words);
+    if (about) text.append(make("small", {}, about));
+    return make("label", { className: "choice" }, box, text);
+  });
+  const set = make("fieldset", { className: "field" }, make("legend", {}, legend));
+  if (hint) set.append(make("small", {}, hint));
+  const several = type === "checkbox" && !options.some(({ about }) => about);
+  set.append(make("div", { className: several ? "choices several" : "choices" }, ...boxes));
+  return set;
+}
+
+export const chosen = (form, name) => [...form.querySelectorAll(`input[name=${name}]:checked`)].map(({ value }) => value);
+
+/** `send` gets the form; what it throws stands above the button, for a person to read. */
+export function form({ parts, action, send, cancel = null, className = "" }) {
+  const problem = make("p", { className: "problem", hidden: true, tabIndex: -1 });
+  problem.setAttribute("role", "alert");
+  const button = make("button", { className: "main" }, action);
+  const buttons = make("p", { className: "buttons" }, button);
+  if (cancel) buttons.append(make("button", { type: "button", onclick: cancel }, "Cancel"));
+  const whole = make("form", { className: `form ${className}`, noValidate: true }, ...parts, problem, buttons);
+  whole.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (!button.disabled) submit();
+  });
+  async function submit() {
+    problem.hidden = button.disabled = true;
+    try {
+      await send(whole);
+    } catch (error) {
+      explain(problem, error);
+    } finally {
+      button.disabled = false;
+    }
+  }
+  return whole;
+}
+
+export function explain(place, error) {
+  if (!(error instanceof Problem)) console.error(error);
+  place.textContent = error instanceof Problem ? error.message : "Something went wrong in this browser. Reload the page, then try again.";
+  place.hidden = false;
+}
+
+/** A button that does one thing at a time; what it throws goes to `tell`. */
+export function doing(words, action, tell, className = "") {
+  const button = make("button", { type: "button", className }, words);
+  button.addEventListener("click", async () => {
+    if (button.disabled) return;
+    button.disabled = true;
+    try {
+      await action(button);
+    } catch (error) {
+      tell(error instanceof Problem ? error.message : "Something went wrong in this browser. Reload the page, then try again.");
+      if (!(error instanceof Problem)) console.error(error);
+    } finally {
+      button.disabled = false;
+    }
+  });
+  return button;
+}
+
+/** Asks before something that weighs; true for yes. `final`: it cannot be undone. */
+export function sure({ question, words, yes, no = "Keep it", final = true }) {
+  return new Promise((answer) => {
+    const id = `field-${(made += 1)}`;
+    const dialog = make("dialog", {}, make("h2", { id }, question), ...[words].flat().map((line) => make("p", {}, line)));
+    dialog.setAttribute("aria-labelledby", id);
+    const close = (value) => () => ((dialog.returnValue = value), dialog.close(value));
+    const stay = make("button", { type: "button", autofocus: true, onclick: close("") }, no);
+    const go = make("button", { type: "button", className: final ? "final" : "main", onclick: close("yes") }, yes);
+    dialog.append(make("p", { className: "buttons" }, go, stay));
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      answer(dialog.returnValue === "yes");
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
