@@ -7,7 +7,12 @@ const SHOWN = 2_500; // milliseconds for which the button says what it did
 /** `source` holds the text: it is selected where the browser does not let a page copy. `what` is for the ear. */
 export function copyButton(source, what) {
   const words = make("span", {}, "Copy");
-  const button = make("button", { type: "button", className: "copy" }, words, make("span", { className: "unseen" }, ` ${what}`));
+  const button = make(
+    "button",
+    { type: "button", className: "copy" },
+    words,
+    make("span", { className: "unseen" }, ` ${what}`),
+  );
   const said = make("span", { className: "unseen" });
   said.setAttribute("role", "status");
   button.addEventListener("click", async () => {

@@ -10,11 +10,31 @@ export function accountPart(place, { session, say }) {
   const [signedIn, browsers, password] = [make("div", {}), make("div", {}), make("div", {})];
   place.append(
     part("Where you are signed in", "sessions-title", signedIn),
-    part("Your own browsers", "browsers-title", make("p", { className: "note-small" }, "Tests go to these, and, where two people decide, requests to approve. At an alert, “Test on my browser” adds the one you sit at."), browsers),
+    part(
+      "Your own browsers",
+      "browsers-title",
+      make(
+        "p",
+        { className: "note-small" },
+        "Tests go to these, and, where two people decide, requests to approve. " +
+          "At an alert, “Test on my browser” adds the one you sit at.",
+      ),
+      browsers,
+    ),
     part("Password", "password-title", password),
   );
-  const sessions = () => loading(signedIn, { what: "your sessions", load: () => call("GET", "api/sessions"), show: ({ items }) => [sessionTable(items, say, sessions)] });
-  const own = () => loading(browsers, { what: "your browsers", load: () => call("GET", "api/session"), show: (now) => browserList(now.browsers, say, own) });
+  const sessions = () =>
+    loading(signedIn, {
+      what: "your sessions",
+      load: () => call("GET", "api/sessions"),
+      show: ({ items }) => [sessionTable(items, say, sessions)],
+    });
+  const own = () =>
+    loading(browsers, {
+      what: "your browsers",
+      load: () => call("GET", "api/session"),
+      show: (now) => browserList(now.browsers, say, own),
+    });
   sessions();
   own();
   password.append(passwordForm(session, say));
@@ -30,11 +50,15 @@ const past = (text) => ago(new Date(text), Date.now());
 
 function sessionTable(items, say, refresh) {
   const end = ({ id, about }) => {
-    const button = doing("Sign out", async () => {
-      await call("DELETE", `api/sessions/${id}`);
-      say(`Signed out of ${about}.`);
-      await refresh();
-    }, say);
+    const button = doing(
+      "Sign out",
+      async () => {
+        await call("DELETE", `api/sessions/${id}`);
+        say(`Signed out of ${about}.`);
+        await refresh();
+      },
+      say,
+    );
     button.append(make("span", { className: "unseen" }, ` (${about})`));
     return make("span", { className: "buttons small" }, button);
   };
@@ -50,11 +74,15 @@ function sessionTable(items, say, refresh) {
 function browserList(items, say, refresh) {
   if (!items.length) return [make("p", { className: "lone" }, "None yet.")];
   const remove = ({ id, name }) => {
-    const button = doing("Remove", async () => {
-      await call("DELETE", `api/session/browsers/${id}`);
-      say(`“${name}” is removed. You can add it again from that browser.`);
-      await refresh();
-    }, say);
+    const button = doing(
+      "Remove",
+      async () => {
+        await call("DELETE", `api/session/browsers/${id}`);
+        say(`“${name}” is removed. You can add it again from that browser.`);
+        await refresh();
+      },
+      say,
+    );
     button.append(make("span", { className: "unseen" }, ` (${name})`));
     return make("span", { className: "buttons small" }, button);
   };
@@ -67,12 +95,29 @@ function browserList(items, say, refresh) {
 }
 
 function passwordForm({ has_password: has = true, editor }, say) {
-  const user = make("input", { type: "email", value: editor.email, autocomplete: "username", hidden: true, readOnly: true }); // For password managers.
-  const old = field({ label: "The password you have", name: "old", type: "password", autocomplete: "current-password" });
+  const user = make("input", {
+    type: "email",
+    value: editor.email,
+    autocomplete: "username",
+    hidden: true,
+    readOnly: true,
+  }); // For password managers.
+  const old = field({
+    label: "The password you have",
+    name: "old",
+    type: "password",
+    autocomplete: "current-password",
+  });
   const parts = [
     user,
     ...(has ? [old] : []),
-    field({ label: "The new password", name: "next", type: "password", autocomplete: "new-password", hint: "A sentence of a few words is best." }),
+    field({
+      label: "The new password",
+      name: "next",
+      type: "password",
+      autocomplete: "new-password",
+      hint: "A sentence of a few words is best.",
+    }),
     field({ label: "The new password once more", name: "again", type: "password", autocomplete: "new-password" }),
   ];
   return form({
@@ -81,7 +126,9 @@ function passwordForm({ has_password: has = true, editor }, say) {
     send: async (whole) => {
       const { old: before, next, again } = whole.elements;
       if (next.value !== again.value) throw new Problem("The two new passwords are not the same.");
-      await call("POST", "api/session/password", { body: { ...(before ? { old: before.value } : {}), new: next.value } });
+      await call("POST", "api/session/password", {
+        body: { ...(before ? { old: before.value } : {}), new: next.value },
+      });
       whole.reset();
       say("The password is changed. It counts from your next sign-in on.");
     },

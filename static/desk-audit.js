@@ -43,7 +43,10 @@ function filter(changed) {
     changed();
   });
   form.elements.action.addEventListener("change", changed);
-  const wanted = () => Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value));
+  const wanted = () =>
+    Object.fromEntries(
+      [...new FormData(form)].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value),
+    );
   return { form, wanted };
 }
 
@@ -58,20 +61,24 @@ function older(whole, next, ask, say) {
   let cursor = next;
   const problem = make("p", { className: "problem", hidden: true });
   problem.setAttribute("role", "alert");
-  const button = doing("Older entries", async () => {
-    problem.hidden = true;
-    try {
-      const page = await ask(cursor);
-      const rows = [...listed(page.items).tBodies[0].rows];
-      whole.tBodies[0].append(...rows);
-      rows[0].tabIndex = -1;
-      rows[0].focus();
-      cursor = page.next;
-      if (!cursor) button.replaceWith(make("p", { className: "lone" }, "This is the beginning."));
-    } catch (error) {
-      explain(problem, error);
-    }
-  }, say);
+  const button = doing(
+    "Older entries",
+    async () => {
+      problem.hidden = true;
+      try {
+        const page = await ask(cursor);
+        const rows = [...listed(page.items).tBodies[0].rows];
+        whole.tBodies[0].append(...rows);
+        rows[0].tabIndex = -1;
+        rows[0].focus();
+        cursor = page.next;
+        if (!cursor) button.replaceWith(make("p", { className: "lone" }, "This is the beginning."));
+      } catch (error) {
+        explain(problem, error);
+      }
+    },
+    say,
+  );
   return make("div", {}, problem, button);
 }
 
@@ -88,7 +95,13 @@ const listed = (items) =>
     items,
   );
 
-const clock = new Intl.DateTimeFormat(language, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clock = new Intl.DateTimeFormat(language, {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
 
 function when(text) {
   const date = new Date(text);
@@ -96,7 +109,11 @@ function when(text) {
 }
 
 /** "alert.release" as "alert: release": the names are the server's, and few enough to be plain. */
-const inWords = (action) => action.split(".").map((word) => word.replaceAll("_", " ")).join(": ");
+const inWords = (action) =>
+  action
+    .split(".")
+    .map((word) => word.replaceAll("_", " "))
+    .join(": ");
 
 const subjectOf = (subject, action) =>
   action.startsWith("alert.") && subject ? make("a", { href: `#/alerts/${subject}` }, "the alert") : subject;

@@ -65,7 +65,10 @@ function sums(minutes, key, { span, bar }) {
 function strip(name, bars, { bar }) {
   const [most, all] = [Math.max(...bars), bars.reduce((sum, count) => sum + count, 0)];
   const svg = drawing("svg", { viewBox: `0 0 ${bars.length} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
-  svg.setAttribute("aria-label", all ? `${name}: ${number.format(all)}, most of them ${when(bars.indexOf(most), bar)}.` : `${name}: none.`);
+  svg.setAttribute(
+    "aria-label",
+    all ? `${name}: ${number.format(all)}, most of them ${when(bars.indexOf(most), bar)}.` : `${name}: none.`,
+  );
   svg.append(...bars.flatMap((count, at) => (count ? [bar1(count, at, most, bar)] : [])));
   const words = make("p", {}, make("span", {}, name), make("b", {}, number.format(all)));
   return make("div", { className: "strip" }, words, svg);
@@ -102,6 +105,12 @@ function table(minutes) {
     ),
   );
   const caption = make("caption", { className: "unseen" }, "The minutes after the release");
-  const whole = make("table", { className: "figures" }, caption, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...lines));
+  const whole = make(
+    "table",
+    { className: "figures" },
+    caption,
+    make("thead", {}, make("tr", {}, ...head)),
+    make("tbody", {}, ...lines),
+  );
   return make("details", { className: "more" }, make("summary", {}, "The same as a table"), whole);
 }

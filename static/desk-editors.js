@@ -28,7 +28,14 @@ export function editorsPart(place, { session, say }) {
 
 function everybody(people, desk) {
   const columns = [
-    { name: "Name", cell: ({ id, name, email }) => [name || email, ...(id === desk.me ? [" (you)"] : []), ...(name ? [make("small", {}, email)] : [])] },
+    {
+      name: "Name",
+      cell: ({ id, name, email }) => [
+        name || email,
+        ...(id === desk.me ? [" (you)"] : []),
+        ...(name ? [make("small", {}, email)] : []),
+      ],
+    },
     { name: "Role", cell: ({ role }) => ROLES.find(({ value }) => value === role)?.words ?? role },
     { name: "Signed in", cell: signedIn },
     { name: "", cell: (person) => actions(person, desk) },
@@ -39,7 +46,10 @@ function everybody(people, desk) {
 function signedIn({ disabled_at: disabled, sessions, signed_in_at: last, has_password: password }) {
   if (disabled) return [make("b", {}, "Disabled"), make("small", {}, ago(new Date(disabled), Date.now()))];
   const where = sessions ? `in ${counted(sessions, "browser")}` : "nowhere";
-  const notes = [last === undefined ? "" : last ? `last ${ago(new Date(last), Date.now())}` : "never yet", password ? "" : "no password"];
+  const notes = [
+    last === undefined ? "" : last ? `last ${ago(new Date(last), Date.now())}` : "never yet",
+    password ? "" : "no password",
+  ];
   return [where, make("small", {}, notes.filter(Boolean).join("; "))];
 }
 
@@ -73,7 +83,15 @@ function open(desk, back, title, parts) {
 }
 
 const roles = (role) => choices({ legend: "Role", type: "radio", name: "role", options: ROLES, chosen: [role] });
-const nameField = (value = "") => field({ label: "Name", name: "name", value, maxLength: 100, autocomplete: "off", hint: "As colleagues see it. May stay empty." });
+const nameField = (value = "") =>
+  field({
+    label: "Name",
+    name: "name",
+    value,
+    maxLength: 100,
+    autocomplete: "off",
+    hint: "As colleagues see it. May stay empty.",
+  });
 
 function adding(desk, back) {
   const email = field({ label: "E-mail address", name: "email", type: "email", maxLength: 254, autocomplete: "off" });
@@ -108,7 +126,9 @@ function linked(desk, back, title, link) {
     desk.sheet.replaceChildren();
     (back.isConnected ? back : desk.sheet.previousElementSibling.querySelector("button")).focus();
   };
-  const words = "Send them this link. It signs them in once, within a day, and they choose a password then. It is shown here only now; you can make a new one at any time.";
+  const words =
+    "Send them this link. It signs them in once, within a day, and they choose a password then. " +
+    "It is shown here only now; you can make a new one at any time.";
   desk.sheet.replaceChildren(secret({ title, words, value: link, what: "the sign-in link", done }));
   desk.sheet.scrollIntoView({ block: "nearest" });
 }
@@ -131,8 +151,11 @@ async function enabled(person, desk, change) {
 }
 
 async function shutOut(person, desk, change) {
-  const words = "They are signed out everywhere at once and can’t sign in any more. What they did stays in the audit. You can enable them again later.";
-  if (!(await sure({ question: `Disable ${named(person)}?`, words, yes: "Disable", no: "Cancel", final: false }))) return;
+  const words =
+    "They are signed out everywhere at once and can’t sign in any more. " +
+    "What they did stays in the audit. You can enable them again later.";
+  const question = `Disable ${named(person)}?`;
+  if (!(await sure({ question, words, yes: "Disable", no: "Cancel", final: false }))) return;
   await change({ disabled: true });
   desk.say(`${named(person)} is disabled.`);
   await desk.refresh();

@@ -7,7 +7,11 @@ import { ago, language, make, webAddress } from "./page.js";
 
 const POLICIES = [
   { value: "draft", words: "Make a draft", about: "An editor decides about each story." },
-  { value: "auto", words: "Ring at once", about: "Each new story becomes an alert to everybody who follows its topics." },
+  {
+    value: "auto",
+    words: "Ring at once",
+    about: "Each new story becomes an alert to everybody who follows its topics.",
+  },
   { value: "store", words: "Only remember", about: "Stories appear at the desk, and nothing more." },
 ];
 
@@ -15,8 +19,11 @@ const POLICIES = [
 export function feedChoices(topics, { policy = "draft", topics: on = [] } = {}) {
   const options = topics.map(({ slug, name, description }) => ({ value: slug, words: name, about: description }));
   const hint = "Every story of this feed belongs to these. What a story’s own tags say comes on top.";
-  const parts = [choices({ legend: "A new story", type: "radio", name: "policy", options: POLICIES, chosen: [policy] })];
-  if (options.length) parts.push(choices({ legend: "Topics", type: "checkbox", name: "topics", options, chosen: on, hint }));
+  const parts = [
+    choices({ legend: "A new story", type: "radio", name: "policy", options: POLICIES, chosen: [policy] }),
+  ];
+  if (options.length)
+    parts.push(choices({ legend: "Topics", type: "checkbox", name: "topics", options, chosen: on, hint }));
   return parts;
 }
 
@@ -29,7 +36,17 @@ export function addFeed(place, desk, back) {
   };
   const next = make("div", {});
   const looking = form({
-    parts: [field({ label: "Address of the feed", name: "url", type: "url", inputMode: "url", placeholder: "https://news.example/rss.xml", autocomplete: "off", hint: "An RSS or Atom document. It is fetched once, to show what is in it; nothing rings." })],
+    parts: [
+      field({
+        label: "Address of the feed",
+        name: "url",
+        type: "url",
+        inputMode: "url",
+        placeholder: "https://news.example/rss.xml",
+        autocomplete: "off",
+        hint: "An RSS or Atom document. It is fetched once, to show what is in it; nothing rings.",
+      }),
+    ],
     action: "Look what is in it",
     cancel: close,
     send: async (whole) => {
@@ -50,14 +67,27 @@ export function addFeed(place, desk, back) {
 
 function shown(place, url, found, desk, close) {
   const head = found.trouble
-    ? [make("p", { className: "note" }, found.trouble), make("p", {}, "You can correct the address above, or add it all the same: it is asked again and again.")]
-    : [make("h4", {}, found.title || url), make("p", {}, `${counted(found.count, "story is", "stories are")} in it now. They are remembered and do not ring; what comes later does what you choose.`)];
+    ? [
+        make("p", { className: "note" }, found.trouble),
+        make("p", {}, "You can correct the address above, or add it all the same: it is asked again and again."),
+      ]
+    : [
+        make("h4", {}, found.title || url),
+        make(
+          "p",
+          {},
+          `${counted(found.count, "story is", "stories are")} in it now. They are remembered and do not ring; ` +
+            "what comes later does what you choose.",
+        ),
+      ];
   const deciding = form({
     parts: feedChoices(desk.topics),
     action: "Add this feed",
     cancel: close,
     send: async (whole) => {
-      await call("POST", "api/feeds", { body: { url, policy: chosen(whole, "policy")[0], topics: chosen(whole, "topics") } });
+      await call("POST", "api/feeds", {
+        body: { url, policy: chosen(whole, "policy")[0], topics: chosen(whole, "topics") },
+      });
       desk.say("The feed is added, and asked for the first time now.");
       close();
       await desk.refresh();
@@ -69,9 +99,17 @@ function shown(place, url, found, desk, close) {
 function entries(found, topics) {
   const names = new Map(topics.map(({ slug, name }) => [slug, name]));
   const lines = found.map(({ title, url, published_at: published, topics: matched, tags }) => {
-    const link = webAddress(url) ? make("a", { href: webAddress(url), target: "_blank", rel: "noopener" }, title) : title;
-    const would = matched.length ? new Intl.ListFormat(language).format(matched.map((slug) => names.get(slug) ?? slug)) : "no topic";
-    const words = [published ? ago(new Date(published), Date.now()) : "", `Matches ${would}`, tags.length ? `Tags: ${tags.join(", ")}` : ""];
+    const link = webAddress(url)
+      ? make("a", { href: webAddress(url), target: "_blank", rel: "noopener" }, title)
+      : title;
+    const would = matched.length
+      ? new Intl.ListFormat(language).format(matched.map((slug) => names.get(slug) ?? slug))
+      : "no topic";
+    const words = [
+      published ? ago(new Date(published), Date.now()) : "",
+      `Matches ${would}`,
+      tags.length ? `Tags: ${tags.join(", ")}` : "",
+    ];
     return make("li", {}, link, make("small", {}, words.filter(Boolean).join(" · ")));
   });
   const list = make("ul", { className: "preview-list" }, ...lines);

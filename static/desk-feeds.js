@@ -17,11 +17,30 @@ export async function view(main, { session, say }) {
   const places = Object.fromEntries(["feeds", "newFeed", "topics", "aTopic"].map((name) => [name, make("div", {})]));
   const desk = { owner, say, topics: [], refresh: () => show(places, desk) };
   main.append(make("h1", { tabIndex: -1 }, "Feeds and topics"));
-  if (!owner) main.append(make("p", { className: "note-small" }, "Owners of this newsroom change feeds and topics. You can look at all of it."));
+  if (!owner)
+    main.append(
+      make(
+        "p",
+        { className: "note-small" },
+        "Owners of this newsroom change feeds and topics. You can look at all of it.",
+      ),
+    );
   const button = (words, open) => (owner ? [opener(words, open)] : []);
   main.append(
-    section("Feeds", "feeds-title", button("Add a feed", (back) => addFeed(places.newFeed, desk, back)), places.newFeed, places.feeds),
-    section("Topics", "topics-title", button("Add a topic", (back) => addTopic(places.aTopic, desk, back)), places.aTopic, places.topics),
+    section(
+      "Feeds",
+      "feeds-title",
+      button("Add a feed", (back) => addFeed(places.newFeed, desk, back)),
+      places.newFeed,
+      places.feeds,
+    ),
+    section(
+      "Topics",
+      "topics-title",
+      button("Add a topic", (back) => addTopic(places.aTopic, desk, back)),
+      places.aTopic,
+      places.topics,
+    ),
   );
   await desk.refresh();
   const timer = setInterval(() => document.hidden || inUse(main) || desk.refresh(), REFRESH);
@@ -66,7 +85,11 @@ function list(feeds, topics, desk) {
 // One feed.
 
 const STATES = { well: "All is well", trouble: "In trouble", paused: "Paused", new: "New: not asked yet" };
-const POLICIES = { auto: "Every story rings at once", draft: "Every story becomes a draft", store: "Stories are only remembered" };
+const POLICIES = {
+  auto: "Every story rings at once",
+  draft: "Every story becomes a draft",
+  store: "Stories are only remembered",
+};
 
 const nameOf = ({ title, url }) => title || hostOf(url);
 const hostOf = (url) => (webAddress(url) ? new URL(url).hostname.replace(/^www\./, "") : url);
@@ -95,7 +118,12 @@ function facts(feed, topics) {
   const followed = feed.topics.map((slug) => names.get(slug) ?? slug);
   return grid([
     ["Last asked", feed.polled_at ? [moment(feed.polled_at)] : ["not yet"]],
-    ["Next", feed.next_poll_at ? [ahead(new Date(feed.next_poll_at), Date.now()), because(feed)] : [feed.state === "paused" ? "when somebody resumes it" : "not planned"]],
+    [
+      "Next",
+      feed.next_poll_at
+        ? [ahead(new Date(feed.next_poll_at), Date.now()), because(feed)]
+        : [feed.state === "paused" ? "when somebody resumes it" : "not planned"],
+    ],
     ["New stories", [POLICIES[feed.policy], small(`${counted(feed.stories_24h, "story", "stories")} in 24 hours`)]],
     ["Topics", [followed.length ? new Intl.ListFormat(language).format(followed) : "by each story’s own tags only"]],
   ]);
@@ -128,7 +156,11 @@ function actions(feed, topics, desk, place) {
   const edit = named("Change", () => edited(feed, topics, desk, place, bar, change));
   const hold = named(paused ? "Resume" : "Pause", async () => {
     await change({ paused: !paused });
-    desk.say(paused ? `“${nameOf(feed)}” is asked again.` : `“${nameOf(feed)}” is paused. Nothing is asked until somebody resumes it.`);
+    desk.say(
+      paused
+        ? `“${nameOf(feed)}” is asked again.`
+        : `“${nameOf(feed)}” is paused. Nothing is asked until somebody resumes it.`,
+    );
     await desk.refresh();
   });
   const now = named("Ask now", () => poll(feed, desk));
@@ -166,7 +198,9 @@ function edited(feed, topics, desk, place, bar, change) {
 }
 
 async function removed(feed, desk) {
-  const words = "It is not asked any more. The stories it brought stay, and so do the alerts made of them. You can add it again, and begin anew.";
+  const words =
+    "It is not asked any more. The stories it brought stay, and so do the alerts made of them. " +
+    "You can add it again, and begin anew.";
   if (!(await sure({ question: `Remove “${nameOf(feed)}”?`, words, yes: "Remove this feed", no: "Keep it" }))) return;
   await call("DELETE", `api/feeds/${feed.id}`);
   desk.say(`“${nameOf(feed)}” is removed.`);

@@ -17,7 +17,8 @@ export const counted = (number, one, many = `${one}s`) => `${count(number)} ${nu
 /** A share of a whole; null when there is no whole to have a share of. */
 export const share = (part, of) => (of ? percent(part / of) : null);
 
-export const percent = (ratio) => (ratio === null || ratio === undefined ? "–" : `${hundredths.format(ratio * 100)}\u00a0%`);
+export const percent = (ratio) =>
+  ratio === null || ratio === undefined ? "–" : `${hundredths.format(ratio * 100)}\u00a0%`;
 
 /** "4.1 s", "2 min 5 s", "3 h 20 min". */
 export function lasting(seconds) {

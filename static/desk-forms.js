@@ -19,7 +19,11 @@ export function field({ label, hint = "", options = null, ...properties }) {
 }
 
 function select(options, { value, ...properties }) {
-  return make("select", properties, ...options.map(([key, words]) => make("option", { value: key, selected: key === value }, words)));
+  return make(
+    "select",
+    properties,
+    ...options.map(([key, words]) => make("option", { value: key, selected: key === value }, words)),
+  );
 }
 
 /** Radio buttons or check boxes: `options` is [{value, words, about?}], `chosen` the values that are on. */
@@ -37,7 +41,8 @@ export function choices({ legend, type, name, options, chosen, hint = "" }) {
   return set;
 }
 
-export const chosen = (form, name) => [...form.querySelectorAll(`input[name=${name}]:checked`)].map(({ value }) => value);
+export const chosen = (form, name) =>
+  [...form.querySelectorAll(`input[name=${name}]:checked`)].map(({ value }) => value);
 
 /** `send` gets the form; what it throws stands above the button, for a person to read. */
 export function form({ parts, action, send, cancel = null, className = "" }) {
@@ -66,7 +71,8 @@ export function form({ parts, action, send, cancel = null, className = "" }) {
 
 export function explain(place, error) {
   if (!(error instanceof Problem)) console.error(error);
-  place.textContent = error instanceof Problem ? error.message : "Something went wrong in this browser. Reload the page, then try again.";
+  place.textContent =
+    error instanceof Problem ? error.message : "Something went wrong in this browser. Reload the page, then try again.";
   place.hidden = false;
 }
 
@@ -79,7 +85,11 @@ export function doing(words, action, tell, className = "") {
     try {
       await action(button);
     } catch (error) {
-      tell(error instanceof Problem ? error.message : "Something went wrong in this browser. Reload the page, then try again.");
+      tell(
+        error instanceof Problem
+          ? error.message
+          : "Something went wrong in this browser. Reload the page, then try again.",
+      );
       if (!(error instanceof Problem)) console.error(error);
     } finally {
       button.disabled = false;
@@ -92,7 +102,12 @@ export function doing(words, action, tell, className = "") {
 export function sure({ question, words, yes, no = "Keep it", final = true }) {
   return new Promise((answer) => {
     const id = `field-${(made += 1)}`;
-    const dialog = make("dialog", {}, make("h2", { id }, question), ...[words].flat().map((line) => make("p", {}, line)));
+    const dialog = make(
+      "dialog",
+      {},
+      make("h2", { id }, question),
+      ...[words].flat().map((line) => make("p", {}, line)),
+    );
     dialog.setAttribute("aria-labelledby", id);
     const close = (value) => () => ((dialog.returnValue = value), dialog.close(value));
     const stay = make("button", { type: "button", autofocus: true, onclick: close("") }, no);

@@ -21,18 +21,37 @@ export function keysPart(place, { say }) {
   const sheet = make("div", {});
   const list = make("div", {});
   const load = () => call("GET", "api/keys").then(({ items }) => items);
-  const desk = { say, sheet, refresh: () => loading(list, { what: "the keys", load, show: (keys) => shown(keys, desk) }) };
+  const desk = {
+    say,
+    sheet,
+    refresh: () => loading(list, { what: "the keys", load, show: (keys) => shown(keys, desk) }),
+  };
   const add = make("button", { type: "button" }, "Make a key");
   add.addEventListener("click", () => adding(desk, add).catch((error) => say(error.message)));
-  const lead = make("p", {}, "With a key, a program such as your CMS writes and releases alerts. ", make("a", { href: "/docs" }, "How, with examples"));
+  const lead = make(
+    "p",
+    {},
+    "With a key, a program such as your CMS writes and releases alerts. ",
+    make("a", { href: "/docs" }, "How, with examples"),
+  );
   place.append(make("div", { className: "part-head" }, make("h2", {}, "API keys"), add), lead, sheet, list);
   desk.refresh();
 }
 
 function shown(keys, desk) {
   const [valid, revoked] = [keys.filter((key) => !key.revoked_at), keys.filter((key) => key.revoked_at)];
-  const parts = [valid.length ? listed("API keys", valid, desk) : make("p", { className: "lone" }, "No program has a key.")];
-  if (revoked.length) parts.push(make("details", { className: "more" }, make("summary", {}, "Revoked keys"), listed("Revoked keys", revoked, desk)));
+  const parts = [
+    valid.length ? listed("API keys", valid, desk) : make("p", { className: "lone" }, "No program has a key."),
+  ];
+  if (revoked.length)
+    parts.push(
+      make(
+        "details",
+        { className: "more" },
+        make("summary", {}, "Revoked keys"),
+        listed("Revoked keys", revoked, desk),
+      ),
+    );
   return parts;
 }
 
@@ -49,7 +68,10 @@ function listed(caption, keys, desk) {
 
 function limits({ topics, levels }) {
   const all = new Intl.ListFormat(language);
-  const parts = [topics.length ? `only ${all.format(topics)}` : "", levels.length ? `only the ${levels.length === 1 ? "level" : "levels"} ${all.format(levels)}` : ""];
+  const parts = [
+    topics.length ? `only ${all.format(topics)}` : "",
+    levels.length ? `only the ${levels.length === 1 ? "level" : "levels"} ${all.format(levels)}` : "",
+  ];
   return parts.filter(Boolean).join("; ") || "not limited";
 }
 
@@ -67,7 +89,8 @@ function actions(key, desk) {
 
 async function revoked(key, desk) {
   const words = "Whatever uses it is refused from that moment on. It can’t be undone; make a new key instead.";
-  if (!(await sure({ question: `Revoke the key “${key.name}”?`, words, yes: "Revoke this key", no: "Keep it" }))) return;
+  if (!(await sure({ question: `Revoke the key “${key.name}”?`, words, yes: "Revoke this key", no: "Keep it" })))
+    return;
   await call("DELETE", `api/keys/${key.id}`);
   desk.say(`The key “${key.name}” opens nothing any more.`);
   await desk.refresh();
@@ -81,12 +104,34 @@ async function adding(desk, back) {
   };
   const options = topics.map(({ slug, name }) => ({ value: slug, words: name }));
   const parts = [
-    field({ label: "Name", name: "name", maxLength: 100, autocomplete: "off", hint: "That of the program that will have it." }),
+    field({
+      label: "Name",
+      name: "name",
+      maxLength: 100,
+      autocomplete: "off",
+      hint: "That of the program that will have it.",
+    }),
     choices({ legend: "Role", type: "radio", name: "role", options: ROLES, chosen: ["writer"] }),
-    choices({ legend: "Only these levels", type: "checkbox", name: "levels", options: LEVELS, chosen: [], hint: "Tick none, and it may use them all." }),
+    choices({
+      legend: "Only these levels",
+      type: "checkbox",
+      name: "levels",
+      options: LEVELS,
+      chosen: [],
+      hint: "Tick none, and it may use them all.",
+    }),
   ];
   if (options.length) {
-    parts.push(choices({ legend: "Only these topics", type: "checkbox", name: "topics", options, chosen: [], hint: "Tick none, and it may use them all." }));
+    parts.push(
+      choices({
+        legend: "Only these topics",
+        type: "checkbox",
+        name: "topics",
+        options,
+        chosen: [],
+        hint: "Tick none, and it may use them all.",
+      }),
+    );
   }
   const whole = form({ parts, action: "Make this key", cancel: close, send: (given) => made(given, desk, close) });
   desk.sheet.replaceChildren(make("div", { className: "sheet" }, make("h3", {}, "Make a key"), whole));
@@ -94,7 +139,12 @@ async function adding(desk, back) {
 }
 
 async function made(given, desk, close) {
-  const body = { name: given.elements.name.value.trim(), role: chosen(given, "role")[0], topics: chosen(given, "topics"), levels: chosen(given, "levels") };
+  const body = {
+    name: given.elements.name.value.trim(),
+    role: chosen(given, "role")[0],
+    topics: chosen(given, "topics"),
+    levels: chosen(given, "levels"),
+  };
   const { name, key } = await call("POST", "api/keys", { body });
   const words = "Give it to the program now. It is shown here only this once; nobody can look it up later.";
   desk.sheet.replaceChildren(secret({ title: `The key “${name}”`, words, value: key, what: "the key", done: close }));

@@ -33,14 +33,20 @@ function entries(pace) {
     { name: "Clicked", figure: percent(pace.clicked_share), note: "of the delivered, in 7 days" },
     { name: "Closed", figure: percent(pace.closed_share), note: "of the delivered, in 7 days" },
     { name: "Told to slow down", figure: counted(slowed, "time"), note: services(pace.throttled) },
-    { name: "Readers", figure: signed(won), note: `${count(pace.readers_won_24h)} won, ${count(pace.readers_lost_24h)} lost in 24 hours` },
+    {
+      name: "Readers",
+      figure: signed(won),
+      note: `${count(pace.readers_won_24h)} won, ${count(pace.readers_lost_24h)} lost in 24 hours`,
+    },
   ];
 }
 
 const signed = (number) => `${number > 0 ? "+" : number < 0 ? "−" : "±"}${count(Math.abs(number))}`;
 
 function services(throttled) {
-  const names = Object.entries(throttled).filter(([, times]) => times).map(([lane]) => lane.replace(/^https?:\/\//, ""));
+  const names = Object.entries(throttled)
+    .filter(([, times]) => times)
+    .map(([lane]) => lane.replace(/^https?:\/\//, ""));
   return names.length ? `by ${names.join(", ")}` : "by no push service";
 }
 

@@ -20,7 +20,14 @@ export async function view(main, context) {
   const [name, title, part] = tabs.find(([key]) => key === wanted) ?? tabs[0];
   main.append(make("h1", { tabIndex: -1 }, owner ? "People" : title));
   if (owner) main.append(tabBar(tabs, name));
-  else main.append(make("p", { className: "note-small" }, "Owners of this newsroom decide about people and keys, and read the audit."));
+  else
+    main.append(
+      make(
+        "p",
+        { className: "note-small" },
+        "Owners of this newsroom decide about people and keys, and read the audit.",
+      ),
+    );
   const place = make("div", {});
   main.append(place);
   return part(place, context);

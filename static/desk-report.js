@@ -36,7 +36,8 @@ function pause({ released_at: released, finished_at: finished }, now) {
   return now - Date.parse(released) < YOUNG ? AGAIN.young : null;
 }
 
-const unreleased = () => make("p", { className: "lone" }, "This alert has not been released, so there is nothing to report yet.");
+const unreleased = () =>
+  make("p", { className: "lone" }, "This alert has not been released, so there is nothing to report yet.");
 
 function whole(told) {
   const { alert } = told;
@@ -56,11 +57,19 @@ function whole(told) {
 
 function speed({ alert, delivered, seconds_to: to }) {
   if (!alert.finished_at && !to[50]) return [`${counted(delivered, "reader")} told so far; it is still going.`];
-  const parts = [["half", 50], ["90\u00a0%", 90], ["99\u00a0%", 99]].filter(([, key]) => to[key] !== null && to[key] !== undefined);
+  const parts = [
+    ["half", 50],
+    ["90\u00a0%", 90],
+    ["99\u00a0%", 99],
+  ].filter(([, key]) => to[key] !== null && to[key] !== undefined);
   if (!parts.length) return ["Nobody was left to tell."];
   const said = parts.map(([name, key], at) => [at ? `${name} after ` : "", make("b", {}, lasting(to[key]))]);
   const start = "Handed over to half of the readers after ";
-  return [start, ...said.flatMap((part, at) => (at ? [", to ", ...part] : part)), alert.finished_at ? "." : "; it is still going."];
+  return [
+    start,
+    ...said.flatMap((part, at) => (at ? [", to ", ...part] : part)),
+    alert.finished_at ? "." : "; it is still going.",
+  ];
 }
 
 // What readers did. What browsers tell us is a sample or nothing: Safari, for one, tells nothing.
@@ -78,9 +87,14 @@ function results({ alert, delivered, shown, clicked, closed, stopped, topic_off:
 }
 
 function explained({ alert, shown }) {
-  const counting = Date.now() - Date.parse(alert.released_at) < YOUNG ? "Readers’ clicks and stops are counted for a day, so these figures still grow. " : "";
-  const sample = shown.sample && shown.sample < 1 ? `one browser in ${Math.round(1 / shown.sample)} tells` : "browsers tell";
-  return `${counting}“Shown” is an estimate: ${sample} us when it has shown an alert (${counted(shown.counted, "did", "did")}), and Safari never does.`;
+  const counting =
+    Date.now() - Date.parse(alert.released_at) < YOUNG
+      ? "Readers’ clicks and stops are counted for a day, so these figures still grow. "
+      : "";
+  const sample =
+    shown.sample && shown.sample < 1 ? `one browser in ${Math.round(1 / shown.sample)} tells` : "browsers tell";
+  const did = `${count(shown.counted)} did`;
+  return `${counting}“Shown” is an estimate: ${sample} us when it has shown an alert (${did}), and Safari never does.`;
 }
 
 function sinceRelease({ alert, minutes }) {
@@ -88,7 +102,8 @@ function sinceRelease({ alert, minutes }) {
   return minutes.map((each) => ({ ...each, minute: Math.max(0, minuteOf(each.minute, start)) }));
 }
 
-const minuteOf = (minute, start) => (typeof minute === "number" ? minute : Math.floor(Date.parse(minute) / 60_000) - start);
+const minuteOf = (minute, start) =>
+  typeof minute === "number" ? minute : Math.floor(Date.parse(minute) / 60_000) - start;
 
 // By push service.
 

@@ -48,13 +48,15 @@ function day({ items }) {
 function week({ items, days }) {
   if (!items.length) return [make("p", { className: "lone" }, "No alert has been released in the last 7 days.")];
   const before = items.filter(({ alert }) => Date.now() - Date.parse(alert.released_at) > A_DAY);
-  const earlier = before.length ? [make("h3", {}, "Before the last 24 hours"), alerts("Alerts of the days before", before)] : [];
+  const earlier = before.length
+    ? [make("h3", {}, "Before the last 24 hours"), alerts("Alerts of the days before", before)]
+    : [];
   return [figures(sums(items)), perDay(days), ...earlier, exports("/api/reports", "?days=7")];
 }
 
 function sums(items) {
-  const [delivered, clicked, closed, stopped, off] = ["delivered", "clicked", "closed", "stopped", "topic_off"].map((key) =>
-    items.reduce((sum, item) => sum + item[key], 0),
+  const [delivered, clicked, closed, stopped, off] = ["delivered", "clicked", "closed", "stopped", "topic_off"].map(
+    (key) => items.reduce((sum, item) => sum + item[key], 0),
   );
   return [
     { name: "Alerts", figure: count(items.length) },
@@ -79,7 +81,11 @@ function perDay(days) {
       cell: when(({ delivered }) => make("span", { className: "drawn" }, bar(delivered / most), count(delivered))),
       figure: true,
     },
-    { name: "Clicked", cell: when(({ clicked, delivered }) => [count(clicked), aside(share(clicked, delivered))]), figure: true },
+    {
+      name: "Clicked",
+      cell: when(({ clicked, delivered }) => [count(clicked), aside(share(clicked, delivered))]),
+      figure: true,
+    },
     { name: "Stopped all", cell: when(({ stopped }) => count(stopped)), figure: true },
   ];
   return table("The days", columns, days);
@@ -97,9 +103,20 @@ const clock = new Intl.DateTimeFormat(language, { weekday: "short", hour: "2-dig
 function alerts(caption, items) {
   const columns = [
     { name: "Alert", cell: ({ alert }) => named(alert) },
-    { name: "Released", cell: ({ alert }) => make("time", { dateTime: alert.released_at }, clock.format(new Date(alert.released_at))) },
-    { name: "Delivered", cell: ({ delivered, alert }) => [count(delivered), aside(`of ${counted(alert.recipients, "reader")}`)], figure: true },
-    { name: "Clicked", cell: ({ clicked, delivered }) => [count(clicked), aside(share(clicked, delivered))], figure: true },
+    {
+      name: "Released",
+      cell: ({ alert }) => make("time", { dateTime: alert.released_at }, clock.format(new Date(alert.released_at))),
+    },
+    {
+      name: "Delivered",
+      cell: ({ delivered, alert }) => [count(delivered), aside(`of ${counted(alert.recipients, "reader")}`)],
+      figure: true,
+    },
+    {
+      name: "Clicked",
+      cell: ({ clicked, delivered }) => [count(clicked), aside(share(clicked, delivered))],
+      figure: true,
+    },
     { name: "Stopped all", cell: ({ stopped }) => count(stopped), figure: true },
   ];
   return table(caption, columns, items);

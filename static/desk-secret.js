@@ -9,7 +9,14 @@ export function secret({ title, words, value, what, done }) {
   const box = make("p", { className: "secret" }, code, copyButton(code, what));
   const heading = make("h3", { tabIndex: -1 }, title);
   const have = make("button", { type: "button", className: "main", onclick: done }, "I have it");
-  const sheet = make("div", { className: "sheet" }, heading, make("p", {}, words), box, make("p", { className: "buttons" }, have));
+  const sheet = make(
+    "div",
+    { className: "sheet" },
+    heading,
+    make("p", {}, words),
+    box,
+    make("p", { className: "buttons" }, have),
+  );
   queueMicrotask(() => heading.focus());
   return sheet;
 }

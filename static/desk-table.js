@@ -5,7 +5,9 @@ import { make } from "./page.js";
 
 /** `columns`: [{name, cell: (row) => node or text, figure?: true}]; the first names the row. */
 export function table(caption, columns, rows) {
-  const head = columns.map(({ name, figure }) => role("columnheader", make("th", { scope: "col", className: kind(figure) }, name)));
+  const head = columns.map(({ name, figure }) =>
+    role("columnheader", make("th", { scope: "col", className: kind(figure) }, name)),
+  );
   const lines = rows.map((row) => line(columns, row));
   const whole = make(
     "table",

@@ -9,12 +9,21 @@ import { make } from "./page.js";
 /** `place` is where a form stands while a topic is changed. */
 export function topicsPart(topics, desk, place) {
   if (topics.length) return [list(topics, desk, place)];
-  return [make("p", { className: "lone" }, "No topic yet. Readers choose from topics when they subscribe, so the first one comes before all else.")];
+  return [
+    make(
+      "p",
+      { className: "lone" },
+      "No topic yet. Readers choose from topics when they subscribe, so the first one comes before all else.",
+    ),
+  ];
 }
 
 function list(topics, desk, place) {
   const columns = [
-    { name: "Topic", cell: ({ name, description }) => [name, ...(description ? [make("small", {}, description)] : [])] },
+    {
+      name: "Topic",
+      cell: ({ name, description }) => [name, ...(description ? [make("small", {}, description)] : [])],
+    },
     { name: "Short name", cell: ({ slug }) => make("code", {}, slug) },
     { name: "Also called", cell: ({ synonyms }) => synonyms.join(", ") || "–" },
     { name: "Readers", cell: ({ followers }) => count(followers ?? 0), figure: true },
@@ -35,13 +44,36 @@ function actions(topic, desk, place) {
 // Forms.
 
 const fields = ({ name = "", description = "", synonyms = [] }) => [
-  field({ label: "Name", name: "name", value: name, maxLength: 100, autocomplete: "off", hint: "As readers see it: World News." }),
-  field({ label: "What it is about", name: "description", value: description, maxLength: 500, autocomplete: "off", hint: "One sentence under the name. May stay empty." }),
-  field({ label: "Also called", name: "synonyms", value: synonyms.join(", "), autocomplete: "off", hint: "Words in publishers’ tags that mean this topic, with commas between. A tag must be the whole word." }),
+  field({
+    label: "Name",
+    name: "name",
+    value: name,
+    maxLength: 100,
+    autocomplete: "off",
+    hint: "As readers see it: World News.",
+  }),
+  field({
+    label: "What it is about",
+    name: "description",
+    value: description,
+    maxLength: 500,
+    autocomplete: "off",
+    hint: "One sentence under the name. May stay empty.",
+  }),
+  field({
+    label: "Also called",
+    name: "synonyms",
+    value: synonyms.join(", "),
+    autocomplete: "off",
+    hint: "Words in publishers’ tags that mean this topic, with commas between. A tag must be the whole word.",
+  }),
 ];
 
 function said({ elements }) {
-  const words = elements.synonyms.value.split(",").map((word) => word.trim()).filter(Boolean);
+  const words = elements.synonyms.value
+    .split(",")
+    .map((word) => word.trim())
+    .filter(Boolean);
   return { name: elements.name.value.trim(), description: elements.description.value.trim(), synonyms: words };
 }
 
@@ -58,13 +90,22 @@ function sheet(place, title, back, parts) {
 }
 
 export function addTopic(place, desk, back) {
-  const slug = field({ label: "Short name", name: "slug", maxLength: 64, autocomplete: "off", spellcheck: false, hint: "For addresses and programs: small letters, digits, hyphens. It stays as it is for ever." });
+  const slug = field({
+    label: "Short name",
+    name: "slug",
+    maxLength: 64,
+    autocomplete: "off",
+    spellcheck: false,
+    hint: "For addresses and programs: small letters, digits, hyphens. It stays as it is for ever.",
+  });
   const [name, ...rest] = fields({});
   const whole = sheet(place, "Add a topic", back, {
     parts: [name, slug, ...rest],
     action: "Add this topic",
     send: async (given, close) => {
-      const topic = await call("POST", "api/topics", { body: { slug: given.elements.slug.value.trim(), ...said(given) } });
+      const topic = await call("POST", "api/topics", {
+        body: { slug: given.elements.slug.value.trim(), ...said(given) },
+      });
       desk.say(`Readers can follow “${topic.name}” now.`);
       close();
       await desk.refresh();
@@ -78,7 +119,13 @@ function suggest({ name, slug }) {
   let own = false;
   slug.addEventListener("input", () => (own = slug.value !== ""));
   name.addEventListener("input", () => {
-    if (!own) slug.value = name.value.normalize("NFD").replaceAll(/\p{M}/gu, "").toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").replaceAll(/^-|-$/g, "");
+    if (!own)
+      slug.value = name.value
+        .normalize("NFD")
+        .replaceAll(/\p{M}/gu, "")
+        .toLowerCase()
+        .replaceAll(/[^a-z0-9]+/g, "-")
+        .replaceAll(/^-|-$/g, "");
   });
 }
 
@@ -98,9 +145,18 @@ function changing(place, topic, desk, back) {
 async function removed(topic, desk) {
   const followers = topic.followers ?? 0;
   const words = followers
-    ? `${counted(followers, "reader follows", "readers follow")} it, and will hear nothing of it any more. Who follows nothing else gets nothing at all from then on.`
+    ? `${counted(followers, "reader follows", "readers follow")} it, and will hear nothing of it any more. ` +
+      "Who follows nothing else gets nothing at all from then on."
     : "No reader follows it.";
-  if (!(await sure({ question: `Delete the topic “${topic.name}”?`, words: [words, "It can’t be undone."], yes: "Delete this topic", no: "Keep it" }))) return;
+  if (
+    !(await sure({
+      question: `Delete the topic “${topic.name}”?`,
+      words: [words, "It can’t be undone."],
+      yes: "Delete this topic",
+      no: "Keep it",
+    }))
+  )
+    return;
   await call("DELETE", `api/topics/${topic.slug}`);
   desk.say(`The topic “${topic.name}” is deleted.`);
   await desk.refresh();

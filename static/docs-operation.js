@@ -6,11 +6,14 @@ import { make } from "./page.js";
 export function operationView(operation, reader) {
   const { method, path } = operation;
   const lines = (operation.description ?? "").split(/\n\s*\n/).map((part) => part.replaceAll(/\s+/g, " ").trim());
-  const title = operation.summary ?? "";
+  const title = (lines[0].split(/(?<=[.?]) /)[0] || operation.summary) ?? "";
   const details = make("details", { id: idOf(method, path), className: "request" });
   details.append(make("summary", {}, address(method, path), make("span", { className: "does" }, title)));
   // Built when it is first opened: there are dozens.
-  details.addEventListener("toggle", () => details.childElementCount > 1 || details.append(inside(operation, lines, reader)));
+  details.addEventListener(
+    "toggle",
+    () => details.childElementCount > 1 || details.append(inside(operation, lines, reader)),
+  );
   return { details, said: `${method} ${path} ${title} ${lines.join(" ")}`.toLowerCase() };
 }
 
@@ -56,12 +59,14 @@ function who({ security = [] }) {
 const PLACES = { path: "in the address", query: "after the question mark", header: "as a header" };
 
 function parameters({ parameters: all = [] }, reader) {
-  return all.filter((parameter) => parameter.in !== "cookie").map(({ name, in: place, required, schema, description }) => ({
-    name,
-    needed: required,
-    words: `${reader.words(schema)}, ${PLACES[place]}`,
-    about: description ?? schema?.description ?? "",
-  }));
+  return all
+    .filter((parameter) => parameter.in !== "cookie")
+    .map(({ name, in: place, required, schema, description }) => ({
+      name,
+      needed: required,
+      words: `${reader.words(schema)}, ${PLACES[place]}`,
+      about: description ?? schema?.description ?? "",
+    }));
 }
 
 const jsonOf = (content = {}) => Object.entries(content).find(([type]) => type.endsWith("json"))?.[1].schema;
@@ -89,18 +94,25 @@ function example(operation, reader) {
 
 function curl(operation, reader) {
   const { method, path, parameters: all = [], security = [], requestBody } = operation;
-  const sample = ({ name, schema, example: given }) => given ?? reader.example({ properties: { [name]: schema } })[name];
+  const sample = ({ name, schema, example: given }) =>
+    given ?? reader.example({ properties: { [name]: schema } })[name];
   const filled = all.filter((p) => p.in === "path").reduce((text, p) => text.replace(`{${p.name}}`, sample(p)), path);
-  const asked = all.filter((p) => p.in === "query" && p.required).map((p) => `${p.name}=${encodeURIComponent(sample(p))}`);
+  const asked = all
+    .filter((p) => p.in === "query" && p.required)
+    .map((p) => `${p.name}=${encodeURIComponent(sample(p))}`);
   const url = `${location.origin}${filled}${asked.length ? `?${asked.join("&")}` : ""}`;
-  const lines = [`curl${{ get: "", post: requestBody ? "" : " -X POST" }[method] ?? ` -X ${method.toUpperCase()}`} ${quoted(url)}`];
+  const lines = [
+    `curl${{ get: "", post: requestBody ? "" : " -X POST" }[method] ?? ` -X ${method.toUpperCase()}`} ${quoted(url)}`,
+  ];
   const key = security.length && ("reader key" in security[0] ? "READER_KEY" : "NEWSBELL_KEY");
   if (key) lines.push(`-H "Authorization: Bearer $${key}"`);
   if (all.some(({ name }) => name === "Idempotency-Key")) lines.push('-H "Idempotency-Key: any-text-of-yours"');
   const schema = jsonOf(requestBody?.content);
   if (schema) {
     lines.push('-H "Content-Type: application/json"');
-    lines.push(`-d '${JSON.stringify(reader.request(schema), null, 2).replaceAll("'", "'\\''").replaceAll("\n", "\n  ")}'`);
+    lines.push(
+      `-d '${JSON.stringify(reader.request(schema), null, 2).replaceAll("'", "'\\''").replaceAll("\n", "\n  ")}'`,
+    );
   }
   return lines.join(" \\\n  ");
 }
@@ -110,14 +122,25 @@ const quoted = (url) => (/[&?]/.test(url) ? `"${url}"` : url);
 // What comes out.
 
 const PLAIN = {
-  "Successful Response": { 200: "Done.", 201: "Made.", 202: "It will be done shortly.", 204: "Done; there is nothing to add." },
+  "Successful Response": {
+    200: "Done.",
+    201: "Made.",
+    202: "It will be done shortly.",
+    204: "Done; there is nothing to add.",
+  },
   "Validation Error": { 422: "Refused; detail says why." },
 };
 
 function answers({ responses }, reader) {
   const entries = Object.entries(responses);
-  const said = entries.map(([status, { description }]) => ({ status, text: PLAIN[description]?.[status] ?? description }));
-  const lines = said.flatMap(({ status, text }) => [make("dt", {}, make("code", {}, status)), make("dd", {}, ...inCode(text))]);
+  const said = entries.map(([status, { description }]) => ({
+    status,
+    text: PLAIN[description]?.[status] ?? description,
+  }));
+  const lines = said.flatMap(({ status, text }) => [
+    make("dt", {}, make("code", {}, status)),
+    make("dd", {}, ...inCode(text)),
+  ]);
   const parts = [make("dl", { className: "answers" }, ...lines)];
   const good = entries.find(([status, { content }]) => status.startsWith("2") && jsonOf(content));
   if (!good) return parts;

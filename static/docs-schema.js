@@ -12,7 +12,10 @@ export function schemas(document) {
 }
 
 const at = (document, ref) =>
-  ref.slice(2).split("/").reduce((part, name) => part?.[name.replaceAll("~1", "/").replaceAll("~0", "~")], document) ?? {};
+  ref
+    .slice(2)
+    .split("/")
+    .reduce((part, name) => part?.[name.replaceAll("~1", "/").replaceAll("~0", "~")], document) ?? {};
 
 const without = ({ ...object }, name) => (delete object[name], object);
 
@@ -79,13 +82,49 @@ function limits({ type, minimum, maximum, maxLength, maxItems }) {
 const UUID = "0b7e3c52-5d0f-4a39-9d8d-6f1b7c5f8a11";
 
 const BY_NAME = {
-  ...{ title: "Ceasefire agreed", body: "Both sides say the guns fall silent at midnight.", url: "https://www.news.example/ceasefire" },
-  ...{ topic: "ukraine", topics: "ukraine", slug: "ukraine", level: "breaking", alert: UUID, id: UUID, alert_id: UUID, story_id: 88_213 },
-  ...{ name: "Ukraine", description: "War and peace", synonyms: "Kyiv", image: "https://www.news.example/ceasefire.jpg" },
+  ...{
+    title: "Ceasefire agreed",
+    body: "Both sides say the guns fall silent at midnight.",
+    url: "https://www.news.example/ceasefire",
+  },
+  ...{
+    topic: "ukraine",
+    topics: "ukraine",
+    slug: "ukraine",
+    level: "breaking",
+    alert: UUID,
+    id: UUID,
+    alert_id: UUID,
+    story_id: 88_213,
+  },
+  ...{
+    name: "Ukraine",
+    description: "War and peace",
+    synonyms: "Kyiv",
+    image: "https://www.news.example/ceasefire.jpg",
+  },
   ...{ email: "ada@news.example", role: "editor", password: "a long sentence of your own", time_zone: "Europe/Kyiv" },
-  ...{ at: "2026-11-28T07:30", policy: "draft", language: "uk", endpoint: "https://push.example/…", p256dh: "BNc…", auth: "k9Q…" },
-  ...{ old: "the sentence you had", new: "a long sentence of your own", paused_until: "2026-11-29T05:00:00Z", link: "…" },
-  ...{ next: null, after: "…", state: "draft", sentence: "The page answers.", detail: "This alert was released already." },
+  ...{
+    at: "2026-11-28T07:30",
+    policy: "draft",
+    language: "uk",
+    endpoint: "https://push.example/…",
+    p256dh: "BNc…",
+    auth: "k9Q…",
+  },
+  ...{
+    old: "the sentence you had",
+    new: "a long sentence of your own",
+    paused_until: "2026-11-29T05:00:00Z",
+    link: "…",
+  },
+  ...{
+    next: null,
+    after: "…",
+    state: "draft",
+    sentence: "The page answers.",
+    detail: "This alert was released already.",
+  },
 };
 const BY_FORMAT = { "date-time": "2026-11-28T05:30:00Z", uri: "https://www.news.example/", uuid: UUID };
 const BY_TYPE = { string: "…", integer: 1, number: 1.5, boolean: true, null: null };

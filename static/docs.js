@@ -24,8 +24,12 @@ async function start() {
 }
 
 function fail(error) {
-  const sentence = error instanceof Problem ? error.message : "The list of requests can’t be shown. Reload the page to try again.";
-  enter(lone(sentence), make("p", {}, make("button", { type: "button", className: "main", onclick: start }, "Try again")));
+  const sentence =
+    error instanceof Problem ? error.message : "The list of requests can’t be shown. Reload the page to try again.";
+  enter(
+    lone(sentence),
+    make("p", {}, make("button", { type: "button", className: "main", onclick: start }, "Try again")),
+  );
 }
 
 function enter(...parts) {
@@ -108,6 +112,8 @@ for (const [at, pre] of document.querySelectorAll("#words pre:not(.answer, dd pr
   frame.append(pre, copyButton(pre.firstElementChild, `example ${at + 1}`));
 }
 
-site().then(({ name }) => (find("#site-name").textContent = name)).catch(() => {});
+site()
+  .then(({ name }) => (find("#site-name").textContent = name))
+  .catch(() => {});
 addEventListener("hashchange", openNamed);
 start();
