@@ -68,6 +68,10 @@ def editor_list(as_json: Json = False) -> None:
     rows = run(read)
     if not as_json:
         rows = [row | {"name": escape(row["name"])} for row in rows]
+        for row in rows:  # A terminal has 80 columns.
+            row["password"] = "yes" if row.pop("has_password") else "no"
+            row["signed_in"] = row.pop("signed_in_at")
+            row["disabled"] = row.pop("disabled_at")
     show(rows, as_json, empty="No editors yet. ./newsbell editor add name@example.org --role owner makes one.")
 
 

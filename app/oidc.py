@@ -178,7 +178,7 @@ class SingleSignOn:
             except InvalidKeyIdError:  # They have changed since we read them.
                 token = jwt.decode(id_token, await self._keys(described, ASKED_AGAIN), ALGORITHMS)
             wanted.validate(token.claims)
-        except (JoseError, ValueError, TypeError) as error:
+        except (JoseError, ValueError, TypeError, AttributeError) as error:
             raise ProviderTrouble(f"The provider's word for a sign-in does not hold: {error}") from None
         for_several = isinstance(token.claims["aud"], list) and len(token.claims["aud"]) > 1
         if token.claims.get("azp", None if for_several else self._client_id) != self._client_id:
@@ -187,7 +187,8 @@ class SingleSignOn:
 
     async def _keys(self, described: dict[str, Any], not_older: timedelta) -> KeySet:
         found = await self._kept(self._address(described, "jwks_uri"), not_older)
-        return KeySet.import_key_set({"keys": list(found.get("keys", []))})
+        # A secret that is published is none; joserfc passes over the kinds that it does not know.
+        return KeySet.import_key_set({"keys": [key for key in found.get("keys", []) if key.get("kty") != "oct"]})
 
     async def _user_info(self, described: dict[str, Any], access_token: str, subject: str) -> dict[str, Any]:
         """Some providers say more here than in the token (section 5.3); it must be about the same person."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -12,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psycopg
 import pytest
@@ -63,9 +64,12 @@ def session_members(process: subprocess.Popen[bytes], mark: str) -> list[int]:
 
 
 @contextmanager
-def running(data: Path, port: int, *extra: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    data: Path, port: int, *extra: str, said: IO[str] | None = None, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     arguments = ["up", "--port", str(port), "--data", str(data), *extra]
-    process = subprocess.Popen(command(*arguments, WORKERS="1", TEST_MARK=str(data), **environment), cwd=PROJECT)
+    told = command(*arguments, WORKERS="1", TEST_MARK=str(data), **environment)
+    process = subprocess.Popen(told, cwd=PROJECT, stderr=said)
     try:
         until(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
         yield process
@@ -122,6 +126,35 @@ def command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
         return "postgres (gone)"
+
+
+def test_up_prints_a_link_for_the_first_owner_until_one_has_signed_in(tmp_path: Path, database_url: str) -> None:
+    first = printed_link(tmp_path, database_url)
+    second = printed_link(tmp_path, database_url, becomes="ada@news.example")
+    assert first and second and first != second
+    assert printed_link(tmp_path, database_url) is None
+
+
+def printed_link(folder: Path, database_url: str, becomes: str = "") -> str | None:
+    """The secret in what `up` says, if there is one; somebody may use it to become the owner."""
+    port, said = free_port(), folder / "said"
+    with (
+        said.open("w") as to,
+        running(folder, port, said=to, DATABASE_URL=database_url, POLL_FLOOR="3600"),
+    ):
+        until(lambda: "To stop" in said.read_text())
+        assert f"http://localhost:{port}/desk\n" in said.read_text()
+        link = re.search(rf"http://localhost:{port}/desk#link=([\w-]{{43}})\n", said.read_text())
+        if link and becomes:
+            wish = {"link": link[1], "email": becomes, "password": "correct horse battery"}
+            assert post(f"http://127.0.0.1:{port}/api/session", wish)["editor"]["role"] == "owner"
+    return link and link[1]
+
+
+def post(url: str, body: object) -> Any:
+    asked = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        return json.load(answer)
 
 
 def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,112 @@
+"""`./newsbell editor …` as an operator uses it, on a real database."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from app.passwords import Passwords
+from tests.test_up import PROJECT, command, refused
+
+SITE = "https://desk.example"
+PASSWORD = "correct horse battery"
+
+
+class Shell:
+    """Commands on one database."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.environment = {"DATABASE_URL": url, "DATA_DIR": str(folder), "SITE_URL": SITE}
+
+    def run(self, *arguments: str, typed: str = "") -> str:
+        told = command("editor", *arguments, **self.environment)
+        ended = subprocess.run(told, cwd=PROJECT, input=typed, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    def refused(self, *arguments: str) -> str:
+        return refused("editor", *arguments, **self.environment)
+
+    def list(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = json.loads(self.run("list", "--json"))
+        return rows
+
+
+@pytest.fixture
+def shell(database_url: str, tmp_path: Path) -> Shell:
+    return Shell(database_url, tmp_path)
+
+
+def link_in(said: str) -> str:
+    [link] = [word for word in said.split() if word.startswith(SITE)]
+    assert urlsplit(link).path == "/desk"
+    assert len(urlsplit(link).fragment) >= len("link=") + 43
+    return link
+
+
+def actions(url: str) -> list[tuple[str, str, str]]:
+    with psycopg.connect(url) as db:
+        return db.execute("SELECT actor, action, subject FROM audit ORDER BY id").fetchall()
+
+
+def test_an_editor_is_added_by_a_link_and_disabled(shell: Shell, database_url: str) -> None:
+    assert "No editors yet" in shell.run("list")
+    assert shell.list() == []
+    said = shell.run("add", "Ada@desk.example", "--role", "owner", "--name", "Ada")
+    assert "Added ada@desk.example, owner." in said
+    first = link_in(said)
+    assert link_in(shell.run("link", "ada@desk.example")) != first
+    assert shell.list() == [
+        {
+            "email": "ada@desk.example",
+            "name": "Ada",
+            "role": "owner",
+            "signed_in_at": None,
+            "sessions": 0,
+            "has_password": False,
+            "disabled_at": None,
+        }
+    ]
+    assert "ada@desk.example" in shell.run("list") and "Ada" in shell.run("list")
+    assert "last owner" in shell.refused("disable", "ada@desk.example")
+    shell.run("add", "grace@desk.example")
+    assert "nowhere" in shell.run("disable", "GRACE@desk.example")
+    assert "disabled" in shell.refused("link", "grace@desk.example")
+    assert [(row["role"], bool(row["disabled_at"])) for row in shell.list()] == [("owner", False), ("editor", True)]
+    assert [action for action in actions(database_url) if action[2].startswith("grace")] == [
+        ("command line", "editor.add", "grace@desk.example"),
+        ("command line", "link.made", "grace@desk.example"),
+        ("command line", "editor.disable", "grace@desk.example"),
+    ]
+
+
+async def test_a_password_is_read_from_standard_input(shell: Shell, database_url: str) -> None:
+    said = shell.run("add", "ada@desk.example", "--password-stdin", typed=PASSWORD + "\n")
+    assert SITE not in said and PASSWORD not in said
+    with psycopg.connect(database_url) as db:
+        [kept] = db.execute("SELECT password_hash FROM editors").fetchone() or (None,)
+    assert await Passwords().fits(PASSWORD, kept)
+    assert not [action for action in actions(database_url) if action[1] == "link.made"]
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["add", "nobody"], "looks like"),
+        (["add", "a@desk.example", "--role", "emperor"], "--role"),
+        (["add", "a@desk.example", "--password-stdin"], "at least 12"),
+        (["link", "nobody@desk.example"], "no editor"),
+        (["disable", "nobody@desk.example"], "no editor"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(shell: Shell, arguments: list[str], sentence: str) -> None:
+    assert sentence in shell.refused(*arguments)
+
+
+def test_an_address_is_one_editors_only(shell: Shell) -> None:
+    shell.run("add", "ada@desk.example")
+    assert "already" in shell.refused("add", "Ada@desk.example")
