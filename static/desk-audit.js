@@ -108,22 +108,43 @@ function when(text) {
   return make("time", { dateTime: text, title: exactly(date) }, clock.format(date));
 }
 
-/** "alert.release" as "alert: release": the names are the server's, and few enough to be plain. */
-const inWords = (action) =>
-  action
-    .split(".")
-    .map((word) => word.replaceAll("_", " "))
-    .join(": ");
+const WORDS = {
+  ...{ "alert.make": "wrote an alert", "alert.edit": "changed a draft", "alert.delete": "deleted a draft" },
+  ...{
+    "alert.release": "released an alert",
+    "alert.schedule": "scheduled an alert",
+    "alert.undo": "took an alert back",
+  },
+  ...{ "alert.propose": "asked for approval", "alert.approve": "approved an alert", "alert.test": "tested an alert" },
+  ...{ "alert.override": "did without approval", "alert.correct": "corrected an alert" },
+  ...{ "alert.recall": "recalled an alert", "session.open": "signed in", "session.end": "ended a session" },
+  ...{ "session.refused": "was refused", "link.made": "made a sign-in link", "link.used": "used a sign-in link" },
+  ...{ "editor.add": "added a person", "editor.change": "changed a person", "editor.disable": "disabled a person" },
+  ...{ "browser.add": "added an own browser", "browser.remove": "removed an own browser" },
+  ...{ "key.add": "made a key", "key.revoke": "revoked a key" },
+  ...{ "feed.add": "added a feed", "feed.change": "changed a feed", "feed.delete": "removed a feed" },
+  ...{ "feed.poll": "asked a feed", "topic.add": "added a topic", "topic.change": "changed a topic" },
+  ...{ "topic.delete": "deleted a topic" },
+};
+
+/** What is not among them is as the server names it. */
+const inWords = (action) => WORDS[action] ?? action.replaceAll(/[._]/g, " ");
 
 const subjectOf = (subject, action) =>
   action.startsWith("alert.") && subject ? make("a", { href: `#/alerts/${subject}` }, "the alert") : subject;
 
+/** What is empty is left out; what is simply so needs no "true". */
 function details(detail) {
-  const parts = Object.entries(detail).map(([name, value]) => `${name.replaceAll("_", " ")}: ${told(value)}`);
-  return parts.join("; ");
+  const telling = Object.entries(detail).filter(([, value]) => value !== null && value !== "" && value?.length !== 0);
+  return telling
+    .map(([name, value]) => (value === true ? plain(name) : `${plain(name)}: ${told(value, name)}`))
+    .join("; ");
 }
 
-function told(value) {
-  if (Array.isArray(value)) return value.map(told).join(", ");
+const plain = (name) => name.replaceAll("_", " ");
+
+function told(value, name) {
+  if (Array.isArray(value)) return value.map((each) => told(each, name)).join(", ");
+  if (/_at$/.test(name) && !Number.isNaN(Date.parse(value))) return clock.format(new Date(value));
   return value !== null && typeof value === "object" ? JSON.stringify(value) : String(value);
 }

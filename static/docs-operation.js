@@ -6,7 +6,7 @@ import { make } from "./page.js";
 export function operationView(operation, reader) {
   const { method, path } = operation;
   const lines = (operation.description ?? "").split(/\n\s*\n/).map((part) => part.replaceAll(/\s+/g, " ").trim());
-  const title = (lines[0].split(/(?<=[.?]) /)[0] || operation.summary) ?? "";
+  const title = (lines[0].split(SENTENCE)[0] || operation.summary) ?? "";
   const details = make("details", { id: idOf(method, path), className: "request" });
   details.append(make("summary", {}, address(method, path), make("span", { className: "does" }, title)));
   // Built when it is first opened: there are dozens.
@@ -17,6 +17,8 @@ export function operationView(operation, reader) {
   return { details, said: `${method} ${path} ${title} ${lines.join(" ")}`.toLowerCase() };
 }
 
+const SENTENCE = /(?<=[.?]) /;
+
 const idOf = (method, path) => `${method}${path.replaceAll(/[^a-z0-9.]+/gi, "-").replace(/-$/, "")}`;
 
 function address(method, path) {
@@ -26,7 +28,9 @@ function address(method, path) {
 
 function inside(operation, lines, reader) {
   const parts = make("div", { className: "parts" });
-  parts.append(...lines.filter(Boolean).map((line) => make("p", {}, ...inCode(line))));
+  const [first, ...others] = lines;
+  const rest = [first.slice(first.split(SENTENCE)[0].length).trim(), ...others]; // The first is in the summary.
+  parts.append(...rest.filter(Boolean).map((line) => make("p", {}, ...inCode(line))));
   parts.append(make("p", { className: "who" }, who(operation)));
   const taken = [...parameters(operation, reader), ...body(operation, reader)];
   if (taken.length) parts.append(heading("Takes"), list(taken));
@@ -64,7 +68,7 @@ function parameters({ parameters: all = [] }, reader) {
     .map(({ name, in: place, required, schema, description }) => ({
       name,
       needed: required,
-      words: `${reader.words(schema)}, ${PLACES[place]}`,
+      words: `${reader.words(schema).replace(/ or null$/, "")}, ${PLACES[place]}`,
       about: description ?? schema?.description ?? "",
     }));
 }
@@ -79,9 +83,14 @@ function body({ requestBody }, reader) {
 function list(entries) {
   const parts = entries.flatMap(({ name, needed, words, about }) => [
     make("dt", {}, make("code", {}, name), make("span", {}, words), ...(needed ? [make("b", {}, "needed")] : [])),
-    make("dd", {}, ...inCode(about)),
+    make("dd", {}, ...inCode(asSentence(about))),
   ]);
   return make("dl", { className: "fields" }, ...parts);
+}
+
+function asSentence(text) {
+  if (!text || /^https?:/.test(text)) return text;
+  return text[0].toUpperCase() + text.slice(1) + (/[.?…]$/.test(text) ? "" : ".");
 }
 
 // The example.
@@ -110,12 +119,17 @@ function curl(operation, reader) {
   const schema = jsonOf(requestBody?.content);
   if (schema) {
     lines.push('-H "Content-Type: application/json"');
-    lines.push(
-      `-d '${JSON.stringify(reader.request(schema), null, 2).replaceAll("'", "'\\''").replaceAll("\n", "\n  ")}'`,
-    );
+    lines.push(`-d '${written(reader.request(schema)).replaceAll("'", "'\\''").replaceAll("\n", "\n  ")}'`);
   }
   return lines.join(" \\\n  ");
 }
+
+/** JSON as a person writes it: a short list of plain values on one line. */
+const written = (value) =>
+  JSON.stringify(value, null, 2).replaceAll(
+    /\[\s+([^\[\]{}]{0,70}?)\s+\]/g,
+    (_, inner) => `[${inner.replaceAll(/\s+/g, " ")}]`,
+  );
 
 const quoted = (url) => (/[&?]/.test(url) ? `"${url}"` : url);
 
@@ -145,7 +159,7 @@ function answers({ responses }, reader) {
   const good = entries.find(([status, { content }]) => status.startsWith("2") && jsonOf(content));
   if (!good) return parts;
   const schema = jsonOf(good[1].content);
-  const code = make("code", {}, JSON.stringify(reader.example(schema), null, 2));
+  const code = make("code", {}, written(reader.example(schema)));
   const pre = make("pre", { className: "answer", tabIndex: 0 }, code);
   pre.setAttribute("aria-label", "The answer, for example");
   return [...parts, pre, ...meanings(reader.fields(schema))];

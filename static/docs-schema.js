@@ -40,12 +40,17 @@ function fields(follow, schema, path = "", depth = 0) {
     const field = {
       name: path + name,
       needed: (inside.required ?? []).includes(name),
-      words: words(follow, property),
+      words: words(follow, property) + otherwise(property),
       about: follow(property).description ?? "",
     };
     return [field, ...fields(follow, itemsIn(follow, property) ?? property, `${path}${name}${list}.`, depth + 1)];
   });
 }
+
+const otherwise = ({ default: value }) =>
+  value === undefined || value === null || value === "" || value?.length === 0
+    ? ""
+    : `; left out: ${JSON.stringify(value)}`;
 
 const objectIn = (follow, schema) => plain(follow, schema).kinds.find(({ properties }) => properties);
 const itemsIn = (follow, schema) => plain(follow, schema).kinds.find(({ type }) => type === "array")?.items;
@@ -64,17 +69,22 @@ function words(follow, schema) {
 function kindOf(follow, kind) {
   if (kind.const !== undefined) return JSON.stringify(kind.const);
   if (kind.enum) return `one of ${kind.enum.map((value) => JSON.stringify(value)).join(", ")}`;
-  if (kind.type === "array") return `list of ${words(follow, kind.items ?? {}) || "anything"}${limits(kind)}`;
+  if (kind.type === "array") return `list of ${words(follow, bare(kind.items)) || "anything"}${limits(kind)}`;
   if (kind.type === "object" || kind.properties) return kind.properties ? "object" : "object by name";
   return (FORMATS[kind.format] ?? KINDS[kind.type] ?? "anything") + limits(kind);
 }
 
+const number = (value) => value.toLocaleString("en-GB");
+
+/** Without limits: those of a list are enough for one line. */
+const bare = ({ maxLength, minLength, ...schema } = {}) => schema;
+
 function limits({ type, minimum, maximum, maxLength, maxItems }) {
-  if (type === "string") return maxLength ? `, at most ${maxLength.toLocaleString("en-GB")} characters` : "";
+  if (type === "string") return maxLength ? `, at most ${number(maxLength)} characters` : "";
   if (type === "array") return maxItems ? `, at most ${maxItems}` : "";
-  if (minimum !== undefined && maximum !== undefined) return ` from ${minimum} to ${maximum}`;
-  if (minimum !== undefined) return `, at least ${minimum}`;
-  return maximum === undefined ? "" : `, at most ${maximum}`;
+  if (minimum !== undefined && maximum !== undefined) return ` from ${number(minimum)} to ${number(maximum)}`;
+  if (minimum !== undefined) return `, at least ${number(minimum)}`;
+  return maximum === undefined ? "" : `, at most ${number(maximum)}`;
 }
 
 // Examples.
@@ -131,10 +141,10 @@ const BY_TYPE = { string: "…", integer: 1, number: 1.5, boolean: true, null: n
 
 function example(follow, schema, name = "", depth = 0) {
   const whole = follow(schema);
-  if (whole.examples?.length) return whole.examples[0];
   const { kinds, nullable } = plain(follow, schema);
   const kind = kinds[0] ?? {};
-  if (kind.examples?.length) return kind.examples[0];
+  const [given] = whole.examples ?? kind.examples ?? [];
+  if (given !== undefined) return kind.properties ? inOrder(given, kind.properties) : given;
   if (kind.const !== undefined) return kind.const;
   if (kind.enum) return kind.enum.includes(BY_NAME[name]) ? BY_NAME[name] : kind.enum[0];
   if (kind.properties) return depth === DEPTH ? null : objectExample(follow, kind, depth);
@@ -143,6 +153,14 @@ function example(follow, schema, name = "", depth = 0) {
   if (kind.type in BY_TYPE && name in BY_NAME && fits(kind, BY_NAME[name], nullable)) return BY_NAME[name];
   return whole.default ?? BY_FORMAT[kind.format] ?? BY_TYPE[kind.type] ?? null;
 }
+
+/** As the shape names its fields; the document has them by the alphabet. */
+const inOrder = (given, properties) =>
+  Object.fromEntries(
+    Object.keys(properties)
+      .filter((name) => name in given)
+      .map((name) => [name, given[name]]),
+  );
 
 const JS_TYPES = { string: "string", integer: "number", number: "number", boolean: "boolean" };
 const fits = ({ type }, value, nullable) => (value === null ? nullable : typeof value === JS_TYPES[type]);
@@ -157,7 +175,7 @@ const ENOUGH = 4; // fields in the example of a request, if fewer are needed
 /** What one would send: all that is needed, and some of what may be sent. */
 function request(follow, schema) {
   const inside = objectIn(follow, schema);
-  if (!inside) return example(follow, schema);
+  if (!inside || inside.examples?.length) return example(follow, schema);
   const needed = new Set(inside.required ?? []);
   const names = Object.keys(inside.properties);
   const more = names.filter((name) => !needed.has(name)).slice(0, Math.max(0, ENOUGH - needed.size));
