@@ -41,6 +41,10 @@ class ProviderTrouble(Refusal):
     """The provider does not answer, or not as it should."""
 
 
+class BrokenOff(Forbidden):
+    """The person said no at the provider."""
+
+
 class BeginAgain(Forbidden):
     """What came back does not belong to what this browser began."""
 
@@ -121,8 +125,10 @@ class SingleSignOn:
         """Who came back with this answer in their address."""
         if not hmac.compare_digest(attempt.state.encode(), answer.get("state", "").encode()):
             raise BeginAgain()
+        if answer.get("error", "access_denied") != "access_denied":
+            raise ProviderTrouble(f"The provider answered with an error: {answer['error'][:100]!r}.")
         if not answer.get("code"):
-            raise Forbidden("The sign-in was broken off.")
+            raise BrokenOff("The sign-in was broken off.")
         described = await self._described()
         # RFC 9207: the answer of another provider must not be taken to this one.
         says_who = described.get("authorization_response_iss_parameter_supported")

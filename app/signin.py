@@ -34,7 +34,7 @@ from app.editor_shapes import (
     me_out,
     signed_in_out,
 )
-from app.oidc import CALLBACK, PATIENCE, Attempt, BeginAgain, ProviderTrouble, SingleSignOn
+from app.oidc import CALLBACK, PATIENCE, Attempt, BeginAgain, BrokenOff, ProviderTrouble, SingleSignOn
 from app.once import Once
 from app.shapes import problems
 
@@ -185,10 +185,17 @@ async def signed_on(here: HereSite, request: Request) -> RedirectResponse:
 
 
 def _back(refusal: Refusal) -> RedirectResponse:
-    if isinstance(refusal, ProviderTrouble):
-        log.warning("Single sign-on: %s", refusal)
-    word = "again" if isinstance(refusal, BeginAgain) else "refused"
-    return RedirectResponse(f"/desk#sign-in={'unreachable' if isinstance(refusal, ProviderTrouble) else word}", 302)
+    match refusal:
+        case ProviderTrouble():
+            log.warning("Single sign-on: %s", refusal)
+            behind = "#sign-in=unreachable"
+        case BeginAgain():
+            behind = "#sign-in=again"
+        case BrokenOff():
+            behind = ""
+        case _:
+            behind = "#sign-in=refused"
+    return RedirectResponse(f"/desk{behind}", 302)
 
 
 def _sign_on_of(here: Site) -> SingleSignOn:

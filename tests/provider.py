@@ -30,7 +30,7 @@ class Provider:
     described: dict[str, Any] = field(default_factory=dict)  # The same for its description.
     user_info: dict[str, Any] = field(default_factory=dict)
     sign: Callable[[dict[str, Any]], str] | None = None
-    refuses: bool = False  # The person clicked Cancel.
+    refuses: str = ""  # With this error: access_denied is a person who clicked Cancel.
     broken: bool = False
     asked: list[str] = field(default_factory=list)
     authorizations: list[Params] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Provider:
     def reset(self) -> None:
         self.person = {"sub": "ada-1", "email": "ada@news.example", "email_verified": True, "name": "Ada"}
         self.claims, self.described, self.user_info = {}, {}, {}
-        self.sign, self.refuses, self.broken = None, False, False
+        self.sign, self.refuses, self.broken = None, "", False
         self.asked.clear()
 
     def description(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Provider:
         assert asked["client_id"] == CLIENT and asked["response_type"] == "code"
         assert "openid" in asked["scope"].split() and asked["code_challenge_method"] == "S256"
         if self.refuses:
-            back = {"error": "access_denied", "state": asked["state"]}
+            back = {"error": self.refuses, "state": asked["state"]}
         else:
             code = secrets.token_urlsafe(16)
             self.codes[code] = asked

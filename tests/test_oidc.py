@@ -263,8 +263,10 @@ async def test_a_callback_out_of_nowhere_is_no_sign_in(open_house: Desk, query: 
 
 
 async def test_whoever_says_no_at_the_provider_is_back_at_the_desk(open_house: Desk, idp: Provider) -> None:
-    idp.refuses = True
-    assert await sign_on(open_house.browser()) == "/desk#sign-in=refused"
+    idp.refuses = "access_denied"
+    assert await sign_on(open_house.browser()) == "/desk"
+    idp.refuses = "server_error"
+    assert await sign_on(open_house.browser()) == "/desk#sign-in=unreachable"
 
 
 async def test_an_answer_of_another_provider_is_not_taken_to_this_one(open_house: Desk, idp: Provider) -> None:
