@@ -66,7 +66,7 @@ function sessionTable(items, say, refresh) {
     { name: "Browser", cell: ({ about, current }) => (current ? [about, " (this one)"] : about) },
     { name: "Since", cell: ({ created_at: made }) => past(made) },
     { name: "Last seen", cell: ({ seen_at: seen }) => past(seen) },
-    { name: "", cell: (each) => (each.current ? "" : end(each)) },
+    { name: "What you can do", unseen: true, cell: (each) => (each.current ? "" : end(each)) },
   ];
   return table("Where you are signed in", columns, items);
 }
@@ -89,7 +89,7 @@ function browserList(items, say, refresh) {
   const columns = [
     { name: "Browser", cell: ({ name }) => name },
     { name: "Added", cell: ({ added_at: added }) => past(added) },
-    { name: "", cell: remove },
+    { name: "What you can do", unseen: true, cell: remove },
   ];
   return [table("Your own browsers", columns, items)];
 }

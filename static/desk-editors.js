@@ -38,7 +38,7 @@ function everybody(people, desk) {
     },
     { name: "Role", cell: ({ role }) => ROLES.find(({ value }) => value === role)?.words ?? role },
     { name: "Signed in", cell: signedIn },
-    { name: "", cell: (person) => actions(person, desk) },
+    { name: "What you can do", unseen: true, cell: (person) => actions(person, desk) },
   ];
   return table("Who works at the desk", columns, people);
 }

@@ -61,7 +61,7 @@ function listed(caption, keys, desk) {
     { name: "Role", cell: ({ role }) => ROLES.find(({ value }) => value === role)?.words ?? role },
     { name: "Limits", cell: limits },
     { name: "Used", cell: used },
-    { name: "", cell: (key) => (key.revoked_at ? "" : actions(key, desk)) },
+    { name: "What you can do", unseen: true, cell: (key) => (key.revoked_at ? "" : actions(key, desk)) },
   ];
   return table(caption, columns, keys);
 }

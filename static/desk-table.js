@@ -3,11 +3,12 @@
 
 import { make } from "./page.js";
 
-/** `columns`: [{name, cell: (row) => node or text, figure?: true}]; the first names the row. */
+/** `columns`: [{name, cell: (row) => node or text, figure?: true, unseen?: true}]; the first names the row. */
 export function table(caption, columns, rows) {
-  const head = columns.map(({ name, figure }) =>
-    role("columnheader", make("th", { scope: "col", className: kind(figure) }, name)),
-  );
+  const head = columns.map(({ name, figure, unseen }) => {
+    const words = unseen ? make("span", { className: "unseen" }, name) : name;
+    return role("columnheader", make("th", { scope: "col", className: kind(figure) }, words));
+  });
   const lines = rows.map((row) => line(columns, row));
   const whole = make(
     "table",
@@ -20,11 +21,11 @@ export function table(caption, columns, rows) {
 }
 
 function line(columns, row) {
-  const cells = columns.map(({ name, cell, figure }, at) => {
+  const cells = columns.map(({ name, cell, figure, unseen }, at) => {
     const tag = at ? "td" : "th";
     const place = make(tag, { className: kind(figure) }, ...[cell(row)].flat());
     if (!at) place.scope = "row";
-    place.dataset.name = name;
+    place.dataset.name = unseen ? "" : name;
     return role(at ? "cell" : "rowheader", place);
   });
   return role("row", make("tr", {}, ...cells));

@@ -28,7 +28,7 @@ function list(topics, desk, place) {
     { name: "Also called", cell: ({ synonyms }) => synonyms.join(", ") || "–" },
     { name: "Readers", cell: ({ followers }) => count(followers ?? 0), figure: true },
   ];
-  if (desk.owner) columns.push({ name: "", cell: (topic) => actions(topic, desk, place) });
+  if (desk.owner) columns.push({ name: "What you can do", unseen: true, cell: (topic) => actions(topic, desk, place) });
   return table("Topics", columns, topics);
 }
 

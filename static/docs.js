@@ -105,8 +105,9 @@ function openNamed() {
 // The guide's examples name this server, and can be copied.
 
 for (const place of document.querySelectorAll("[data-origin]")) place.textContent = location.origin;
+// What is wider than the screen must be scrolled without a mouse, too.
+for (const pre of document.querySelectorAll("#words pre")) pre.tabIndex = 0;
 for (const [at, pre] of document.querySelectorAll("#words pre:not(.answer, dd pre)").entries()) {
-  pre.tabIndex = 0; // It may be wider than the screen, and must be scrolled without a mouse.
   const frame = make("div", { className: "example" });
   pre.replaceWith(frame);
   frame.append(pre, copyButton(pre.firstElementChild, `example ${at + 1}`));
