@@ -43,7 +43,7 @@ def _one_form(text: str) -> str:
 
 
 class Passwords:
-    """Argon2id with the library's current parameters, which are slow on purpose: some 0.2 s and 64 MiB for each.
+    """Argon2id with the library's current parameters, which are slow on purpose: some 0.3 s and 64 MiB for each.
 
     So it happens in threads, one for each core, and whoever knocks a thousand times at once gets no more memory.
     """
