@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -97,7 +98,8 @@ def project(tmp_path: Path) -> Project:
     made.programs.mkdir()
     (made.programs / "python3").symlink_to(os.path.realpath(sys.executable))
     program(made.programs / "uv", UV)
-    program(made.programs / "firefox", "#!/bin/sh\n")
+    for browser in ("firefox", "chromium"):
+        program(made.programs / browser, "#!/bin/sh\n")
     return made
 
 
@@ -201,23 +203,59 @@ def test_a_missing_python_is_one_sentence(project: Project, python: str | None, 
     assert len(failed.stderr.splitlines()) == 1 and sentence in failed.stderr
 
 
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""  # nobody may have asked yet how it ended
+    except OSError:
+        return False
+
+
 def with_tools(project: Project, failing: str = "") -> None:
     for name in ("ruff", "mypy", "pytest"):
         (project.folder / f"{name}.py").write_text(TOOL.format(name=name, failing=failing))
 
 
-def test_all_checks_run_in_order(project: Project) -> None:
+def test_all_checks_run(project: Project) -> None:
     with_tools(project)
     done = project.run("test")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["ruff check", "ruff format --check", "mypy", "pytest"]
+    said = done.stdout.splitlines()
+    assert said[:2] == ["ruff check", "ruff format --check"]
+    assert sorted(said[2:]) == ["mypy", "pytest -n 2 --dist loadfile"]
 
 
-def test_the_first_failure_ends_the_checks(project: Project) -> None:
-    with_tools(project, failing="mypy")
+@pytest.mark.parametrize("tool", ["ruff", "mypy", "pytest"])
+def test_a_failure_of_any_check_is_one_of_all(project: Project, tool: str) -> None:
+    with_tools(project, failing=tool)
     done = project.run("test")
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == "mypy"
+    assert ("pytest" in done.stdout) is (tool != "ruff")  # style is cheap to look at and comes first
+
+
+def test_who_ends_the_tests_ends_all_checks(project: Project) -> None:
+    with_tools(project)
+    endless = "import os, sys, time; print(os.getpid(), flush=True); time.sleep(60)"
+    for name in ("mypy", "pytest"):
+        (project.folder / f"{name}.py").write_text(endless)
+    with subprocess.Popen(
+        [project.script, "test"], env=project.environment, stdout=subprocess.PIPE, start_new_session=True
+    ) as run:
+        assert run.stdout is not None
+        said = [run.stdout.readline() for _ in range(4)]
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.wait(10) == 130
+    wait_for(lambda: not any(runs(int(pid)) for pid in said[2:]))
+
+
+def test_a_missing_browser_is_one_sentence_for_who_may_not_install_it(project: Project) -> None:
+    with_tools(project)
+    project.run()
+    (project.programs / "chromium").unlink()
+    (project.programs / "cksum").symlink_to(shutil.which("cksum") or "")
+    program(project.programs / "id", "#!/bin/sh\necho 1000\n")
+    done = project.run("test", PATH=str(project.programs))
+    assert done.returncode == 1 and "pytest" not in done.stdout
+    assert len(done.stderr.splitlines()) == 1 and "apt-get install chromium" in done.stderr
 
 
 def test_arguments_are_for_pytest_alone(project: Project) -> None:
