@@ -26,7 +26,6 @@ from app.domain.refusals import NotFound
 from app.domain.troubles import lanes_in_the_way, troubles
 from app.ringing import reached, within_reach
 from app.shapes import problems
-from app.streams import looks
 
 AWAY = (OperationalError, InterfaceError, PoolTimeout)
 # Stories that a page missed: who was away for longer reads the list anew.
@@ -50,7 +49,7 @@ router = APIRouter(
 async def _first_after(
     here: HereSite,
     after: Annotated[int | None, Query(ge=0, lt=2**63, description="the newest story that you have")] = None,
-    last_event_id: Annotated[str | None, Header(pattern=r"^\\d{1,18}$")] = None,
+    last_event_id: Annotated[str | None, Header(pattern=r"^[0-9]{1,18}$")] = None,
 ) -> int:
     if last_event_id is not None:
         return int(last_event_id)
@@ -65,7 +64,7 @@ async def story_events(
     here: HereSite, actor: WriterActor, newest: Annotated[int, Depends(_first_after)]
 ) -> AsyncIterator[ServerSentEvent]:
     """`event: story` for each new story, as `GET /api/stories` shows it. `Last-Event-ID` brings what was missed."""
-    async for _ in looks():
+    async for _ in here.streams.looks():
         try:
             async with transaction(here.sessions) as session:
                 found = await stories.since(session, newest, MISSED)
@@ -87,7 +86,7 @@ async def _watched(here: HereSite, actor: WriterActor, alert_id: Annotated[UUID,
 async def alert_events(here: HereSite, alert_id: Annotated[UUID, Depends(_watched)]) -> AsyncIterator[ServerSentEvent]:
     """`event: progress` at least every half second, then `event: end`, after which nothing more will change."""
     speed = Speed()
-    async for _ in looks():
+    async for _ in here.streams.looks():
         try:
             progress = await _progress(here, alert_id, speed)
         except (NotFound, *AWAY):

@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -23,6 +24,7 @@ from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany,
 from app.logs import speak
 from app.oidc import SingleSignOn
 from app.settings import Settings
+from app.streams import Streams
 from app.supervisor import hold_lifeline
 from app.vapid import load_key
 
@@ -128,6 +130,8 @@ def _explain_errors(app: FastAPI) -> None:
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 400:  # FastAPI's word for a body that is no text at all; other wrong ones are 422
+            return problem(422, "The request: this is not JSON in UTF-8.")
         response = problem(error.status_code, f"{error.detail}.")
         response.headers.update(error.headers or {})  # such as Allow
         return response
@@ -182,12 +186,25 @@ def ours(theirs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in wanted if name not in present]
 
 
+class Server(uvicorn.Server):
+    """Uvicorn waits for open requests before it stops; streams would not end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+        super().__init__(config)
+        self.streams = streams
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.streams.end()
+        super().handle_exit(sig, frame)
+
+
 def main(host: str, port: int) -> None:
     """The web process. No access log: it would hold readers' addresses."""
     hold_lifeline()
     speak()
-    uvicorn.run(
-        create_app(Settings()),
+    app = create_app(Settings())
+    config = uvicorn.Config(
+        app,
         host=host,
         port=port,
         log_config=None,
@@ -195,6 +212,10 @@ def main(host: str, port: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=2,
     )
+    server = Server(config, app.state.site.streams)
+    server.run()
+    if not server.started:
+        sys.exit(3)  # as uvicorn.run does
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ LONGEST = 300.0  # seconds
 
 class Streams:
     def __init__(self, most: int = MOST) -> None:
-        self.most, self.open = most, 0
+        self.most, self.open, self.ending = most, 0, False
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -28,10 +28,13 @@ class Streams:
         finally:
             self.open -= 1
 
+    async def looks(self, every: float = EVERY, longest: float = LONGEST) -> AsyncIterator[None]:
+        """One at once, then one after each pause, for as long as a connection lasts."""
+        end = time.monotonic() + longest
+        while not self.ending and time.monotonic() < end:
+            yield
+            await asyncio.sleep(every)
 
-async def looks(every: float = EVERY, longest: float = LONGEST) -> AsyncIterator[None]:
-    """One at once, then one after each pause, for as long as a connection lasts."""
-    end = time.monotonic() + longest
-    while time.monotonic() < end:
-        yield
-        await asyncio.sleep(every)
+    def end(self) -> None:
+        """The process stops: nobody waits for streams that would go on for minutes."""
+        self.ending = True
