@@ -15,16 +15,18 @@ export class Problem extends Error {
   }
 }
 
-export async function call(method, path, { body, key } = {}) {
-  const response = await ask(method, path, body, key);
+/** `once`: a name for what is meant, so that asking again (after a lost answer, say) does not do it twice. */
+export async function call(method, path, { body, key, once } = {}) {
+  const response = await ask(method, path, { body, key, once });
   if (response.status === 204) return null;
   const answer = await response.json().catch(() => ({ detail: GARBLED, garbled: true }));
   if (!response.ok || answer.garbled) throw new Problem(answer.detail ?? answer.title ?? GARBLED, response.status);
   return answer;
 }
 
-function ask(method, path, body, key) {
+function ask(method, path, { body, key, once }) {
   const headers = { Accept: "application/json" };
+  if (once) headers["Idempotency-Key"] = once;
   if (body) headers["Content-Type"] = "application/json";
   if (key) headers.Authorization = `Bearer ${key}`;
   const request = { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(PATIENCE) };
@@ -32,6 +34,10 @@ function ask(method, path, body, key) {
     throw new Problem(AWAY);
   });
 }
+
+/** A name for something that is meant to be done once. */
+export const intention = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 let asked;
 

@@ -51,6 +51,9 @@ export async function follow(site, topics) {
   return tell(await subscription(site), site, topics);
 }
 
+/** This browser's own live PushSubscription, for an editor who wants tests here; it follows nothing by that. */
+export const subscriptionHere = (site) => subscription(site);
+
 /** Bring browser and server into step; the preferences, or null when this browser follows nothing. */
 export async function resync(site) {
   if (support() !== "ok" || permission() !== "granted") return null;

@@ -1,0 +1,161 @@
+// The desk: who is signed in, which part of it is open, and what it says aloud.
+
+import { call, Problem } from "./api.js";
+import { doing } from "./desk-forms.js";
+import { status, trouble } from "./desk-loading.js";
+import { make } from "./page.js";
+
+// The parts, by the first word of the address behind "#/". Each exports view(main, context), which fills the page and
+// may return { turn(parameters), leave() }: what to do when only the rest of the address changes, and at the end.
+const PARTS = {
+  "": { name: "Stories", load: () => import("./desk-stories.js") },
+  alerts: { name: "Alerts", load: () => import("./desk-alerts.js") },
+  reports: { name: "Reports", load: () => import("./desk-reports.js") },
+  feeds: { name: "Feeds", load: () => import("./desk-feeds.js") },
+  people: { name: "People", load: () => import("./desk-people.js") },
+};
+// Alerts are written and watched beside the stories.
+const BESIDE = { alerts: (rest) => rest.length > 0, new: () => true };
+const SAID = 6_000; // milliseconds for which what was said stays in sight
+
+const find = (selector) => document.querySelector(selector);
+const main = find("#main");
+const said = find("#said");
+
+let session = null;
+let open = { part: null, view: null };
+let quiet;
+
+function say(sentence) {
+  said.textContent = "";
+  // A new text in the same breath is not read out.
+  requestAnimationFrame(() => (said.textContent = sentence));
+  clearTimeout(quiet);
+  quiet = setTimeout(() => (said.textContent = ""), SAID);
+}
+
+function go(hash) {
+  if (location.hash === hash) turn();
+  else location.hash = hash;
+}
+
+async function start() {
+  const wish = secretWish();
+  try {
+    session = wish ? null : await call("GET", "api/session");
+  } catch (problem) {
+    if (problem.status !== 401) return show(trouble(problem, "the desk"), again(start));
+  }
+  if (session) return enter();
+  await askWho(wish);
+}
+
+/** A one-time link, or word from the single sign-on; it must not stay in the address. */
+function secretWish() {
+  const [, name, value] = location.hash.match(/^#(link|sign-in)=(.+)$/) ?? [];
+  if (name) history.replaceState(null, "", "/desk");
+  return name ? { [name]: decodeURIComponent(value) } : null;
+}
+
+async function askWho(wish) {
+  leave();
+  frame(null);
+  const { signIn } = await import("./desk-sign-in.js");
+  await signIn(main, { wish, done: (who) => ((session = who), enter()) });
+}
+
+function enter() {
+  frame(session);
+  turn();
+}
+
+function frame(who) {
+  document.body.classList.toggle("signed-in", who !== null);
+  find("#parts").hidden = find("#who").hidden = who === null;
+  if (!who) return;
+  find("#site-name").textContent = who.site.name;
+  const links = Object.entries(PARTS).map(([key, { name }]) => make("a", { href: `#/${key}` }, name));
+  find("#parts").replaceChildren(make("ul", {}, ...links.map((link) => make("li", {}, link))));
+  const out = doing("Sign out", signOut, say, "quiet");
+  find("#who").replaceChildren(make("span", {}, who.editor.name || who.editor.email), out);
+}
+
+async function signOut() {
+  await call("DELETE", "api/session");
+  session = null;
+  history.replaceState(null, "", "/desk");
+  await askWho(null);
+  say("You are signed out.");
+}
+
+// Which part is open.
+
+function wanted() {
+  const words = location.hash.replace(/^#\/?/, "").split("?")[0].split("/").filter(Boolean);
+  const [first = "", ...rest] = words.map(decodeURIComponent);
+  if (BESIDE[first]?.(rest)) return { part: "", parameters: words };
+  return first in PARTS ? { part: first, parameters: rest } : { part: "", parameters: [] };
+}
+
+async function turn() {
+  if (!session || !find("#main").isConnected) return;
+  const { part, parameters } = wanted();
+  mark(part);
+  if (open.part === part && open.view?.turn) return open.view.turn(parameters);
+  leave();
+  const opening = (open = { part, view: null });
+  show(status("One moment…"));
+  const place = make("div", { className: "part-of-desk" });
+  try {
+    const { view } = await PARTS[part].load();
+    if (open !== opening) return;
+    show(place);
+    const made = await view(place, { session, go, say, parameters, refresh });
+    if (open !== opening) return end(made);
+    opening.view = typeof made === "function" ? { leave: made } : made;
+  } catch (error) {
+    if (open === opening) await failed(error);
+  }
+}
+
+async function failed(error) {
+  if (error instanceof Problem && error.status === 401) {
+    session = null;
+    return askWho(null);
+  }
+  show(trouble(error, "this part of the desk"), again(turn));
+}
+
+/** What is known of the person has changed: a browser of their own, say. */
+async function refresh() {
+  Object.assign(session, await call("GET", "api/session"));
+  return session;
+}
+
+function leave() {
+  end(open.view);
+  open = { part: null, view: null };
+}
+
+const end = (view) => (typeof view === "function" ? view() : view?.leave?.());
+
+function mark(part) {
+  document.title = `${PARTS[part].name} – ${session.site.name}`;
+  for (const link of find("#parts").querySelectorAll("a")) {
+    if (link.hash === `#/${part}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+function show(...parts) {
+  const moved = document.activeElement !== document.body && !main.contains(document.activeElement);
+  main.replaceChildren(...parts);
+  if (!moved) return;
+  main.focus({ preventScroll: true });
+}
+
+const again = (action) =>
+  make("p", { className: "lone" }, make("button", { type: "button", className: "main", onclick: action }, "Try again"));
+
+addEventListener("hashchange", () => (/^#(link|sign-in)=/.test(location.hash) ? start() : turn()));
+start();
