@@ -74,10 +74,11 @@ function frame(who) {
   find("#parts").hidden = find("#who").hidden = who === null;
   if (!who) return;
   find("#site-name").textContent = who.site.name;
-  const links = Object.entries(PARTS).map(([key, { name }]) => make("a", { href: `#/${key}` }, name));
+  const own = { people: who.editor.role === "owner" ? "People" : "Your account" }; // That is all of it they may see.
+  const links = Object.entries(PARTS).map(([key, { name }]) => make("a", { href: `#/${key}` }, own[key] ?? name));
   find("#parts").replaceChildren(make("ul", {}, ...links.map((link) => make("li", {}, link))));
   const out = doing("Sign out", signOut, say, "quiet");
-  find("#who").replaceChildren(make("span", {}, who.editor.name || who.editor.email), out);
+  find("#who").replaceChildren(make("a", { href: "#/people/me" }, who.editor.name || who.editor.email), out);
 }
 
 async function signOut() {
