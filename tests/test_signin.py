@@ -154,6 +154,12 @@ async def test_half_a_sign_in_is_a_sentence(desk: Desk, said: dict[str, Any]) ->
     explained(await sign_in(desk.browser(), **said), 422)
 
 
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b"null", b'"x"'])
+async def test_what_cannot_be_read_is_a_sentence(desk: Desk, body: bytes) -> None:
+    answer = await desk.browser().post("/api/session", content=body, headers={"Content-Type": "application/json"})
+    explained(answer, 422)
+
+
 async def test_a_foreign_page_cannot_sign_anybody_in(desk: Desk) -> None:
     editor = await an_editor(desk)
     for origin in ("https://evil.example", "null", "http://news.example", "https://news.example.evil.example"):
