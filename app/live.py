@@ -4,8 +4,6 @@ Each event is one short look at the database. The refusals come before the strea
 word when the database is away, and the browser comes again.
 """
 
-import time
-from collections import deque
 from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
@@ -18,8 +16,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app.alert_out import alert_out
 from app.context import HereSite, Site, WriterActor
 from app.database import transaction
-from app.desk_shapes import ProgressOut, desk_story_out
-from app.domain import stories
+from app.desk_shapes import LaneOut, OutcomesOut, ProgressOut, desk_story_out
+from app.domain import reports, stories
 from app.domain.alerts import alert_by_id, alerts_of
 from app.domain.moments import now_of
 from app.domain.refusals import NotFound
@@ -30,7 +28,6 @@ from app.shapes import problems
 AWAY = (OperationalError, InterfaceError, PoolTimeout)
 # Stories that a page missed: who was away for longer reads the list anew.
 MISSED = 100
-OVER = 3.0  # seconds over which the speed is measured
 
 
 async def _place(here: HereSite) -> AsyncIterator[None]:
@@ -85,10 +82,9 @@ async def _watched(here: HereSite, actor: WriterActor, alert_id: Annotated[UUID,
 @router.get("/alerts/{id}/events", tags=["alerts"])
 async def alert_events(here: HereSite, alert_id: Annotated[UUID, Depends(_watched)]) -> AsyncIterator[ServerSentEvent]:
     """`event: progress` at least every half second, then `event: end`, after which nothing more will change."""
-    speed = Speed()
     async for _ in here.streams.looks():
         try:
-            progress = await _progress(here, alert_id, speed)
+            progress = await _progress(here, alert_id)
         except (NotFound, *AWAY):
             return
         yield ServerSentEvent(event="progress", data=progress)
@@ -97,32 +93,18 @@ async def alert_events(here: HereSite, alert_id: Annotated[UUID, Depends(_watche
             return
 
 
-class Speed:
-    """How many were accepted a second of late."""
-
-    def __init__(self) -> None:
-        self.seen: deque[tuple[float, int]] = deque()
-
-    def note(self, accepted: int, at: float) -> float:
-        self.seen.append((at, accepted))
-        while len(self.seen) > 2 and self.seen[1][0] <= at - OVER:
-            self.seen.popleft()
-        since, before = self.seen[0]
-        return round((accepted - before) / (at - since), 1) if at > since else 0.0
-
-
-async def _progress(here: Site, alert_id: UUID, speed: Speed) -> ProgressOut:
+async def _progress(here: Site, alert_id: UUID) -> ProgressOut:
     async with transaction(here.sessions) as session:
         # All that one event says is of one moment, so that its numbers add up.
         await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         now = await now_of(session)
         alert = await alert_by_id(session, alert_id)
-        shown = await alert_out(session, alert, now)
-        why = troubles(shown.outcomes.model_dump(), await lanes_in_the_way(session, alert_id), now)
-    return ProgressOut(
-        **shown.model_dump(),
-        per_second=speed.note(shown.outcomes.accepted, time.monotonic()),
-        seconds_to=dict.fromkeys((50, 90, 99)),
-        lanes=[],
-        troubles=why,
-    )
+        shown = (await alert_out(session, alert, now)).model_dump()
+        lanes = await reports.by_lane(session, alert_id)
+        return ProgressOut(
+            **shown,
+            per_second=await reports.per_second(session, alert_id, now),
+            seconds_to=await reports.seconds_to(session, alert),
+            lanes=[LaneOut(lane=one.lane, outcomes=OutcomesOut(**one.outcomes)) for one in lanes],
+            troubles=troubles(shown["outcomes"], await lanes_in_the_way(session, alert_id), now),
+        )

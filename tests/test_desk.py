@@ -21,7 +21,6 @@ from app.domain.alerts import AlertState
 from app.domain.editors import Role
 from app.domain.stories import Story
 from app.domain.topics import topics_named
-from app.live import Speed
 from app.streams import Streams
 from tests.desk import Desk, a_desk, desk
 from tests.makers import (
@@ -241,10 +240,12 @@ async def test_the_progress_of_an_alert_adds_up_at_every_moment(
             assert await page.ended()
     for moment in seen:
         assert sum(moment["outcomes"].values()) == moment["recipients"]
+        assert sum(lane["outcomes"]["accepted"] for lane in moment["lanes"]) == moment["outcomes"]["accepted"]
     states = list(dict.fromkeys(moment["state"] for moment in seen))
     assert states == ["draft", "scheduled", "sending", "finished"] or states == ["scheduled", "sending", "finished"]
     assert seen[-1]["outcomes"]["accepted"] == seen[-1]["recipients"] == 1500
     assert any(0 < moment["outcomes"]["accepted"] < 1500 and moment["per_second"] > 0 for moment in seen)
+    assert 0 < seen[-1]["seconds_to"]["50"] <= seen[-1]["seconds_to"]["90"] <= seen[-1]["seconds_to"]["99"]
     assert min(moment["due_in"] for moment in seen if moment["state"] == "scheduled") < 1
 
 
@@ -311,13 +312,3 @@ async def test_a_connection_lasts_for_a_while_and_no_longer_than_the_process() -
     await anext(looks)
     streams.end()
     assert [None async for _ in looks] == []
-
-
-def test_a_speed_is_of_the_last_seconds() -> None:
-    speed = Speed()
-    assert speed.note(0, 100.0) == 0
-    assert speed.note(500, 100.5) == 1000
-    for half in range(2, 20):
-        speed.note(500 * half, 100 + half / 2)
-    assert speed.note(9500, 110.0) == pytest.approx(0, abs=1000)
-    assert speed.note(9500, 113.0) == 0
