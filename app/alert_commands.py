@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import release
 from app.database import Sessions, transaction
-from app.domain import shards
+from app.domain import audit, shards
 from app.domain.alerts import (
     USUAL_TTL,
     Alert,
@@ -33,6 +33,7 @@ from app.terminal import Json, cell, now, out, run, run_on_engine, show
 alert = typer.Typer(no_args_is_help=True, help="Ring the bell, take it back, put it right.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The alert's id, or how it begins (six characters).")]
+COMMAND_LINE = "command line"  # As the audit names whoever has the machine.
 Write = Callable[[AsyncSession], Awaitable[Alert]]
 NO_WORKER = "Waiting for a worker (./newsbell up or ./newsbell worker)"
 NOBODY_TO_CORRECT = "Nobody has got the wrong alert, so there is nothing to replace: ./newsbell alert send."
@@ -61,10 +62,13 @@ def alert_send(
             topics=await topics_named(session, topic),
             level=level,
             ttl=timedelta(hours=ttl),
+            made_by=COMMAND_LINE,
             now=now(),
         )
+        written.proposed_by = COMMAND_LINE
         session.add(written)
         await release.release(session, written, now())
+        _note(session, "release", written)
         return written
 
     _do_and_watch(write, as_json, stopped="The alert goes on being sent.")
@@ -77,6 +81,7 @@ def alert_recall(alert_id: Id, as_json: Json = False) -> None:
     async def take_back(session: AsyncSession) -> Alert:
         found = await alert_by_id(session, await id_of_alert(session, alert_id), lock=True)
         await release.recall(session, found, now())
+        _note(session, "recall", found)
         return found
 
     _do_and_watch(take_back, as_json, stopped="The alert is recalled all the same.")
@@ -95,7 +100,10 @@ def alert_correct(
 
     async def put_right(session: AsyncSession) -> Alert:
         wrong = await alert_by_id(session, await id_of_alert(session, alert_id), lock=True)
-        return await release.correct(session, wrong, now(), title=title, body=body, url=url, image=image)
+        words = {"title": title, "body": body, "url": url, "image": image}
+        right = await release.correct(session, wrong, now(), by=COMMAND_LINE, **words)
+        _note(session, "correct", wrong, correction=str(right.id))
+        return right
 
     _do_and_watch(put_right, as_json, stopped="The correction goes on being sent.")
 
@@ -138,6 +146,12 @@ def alert_show(alert_id: Id, as_json: Json = False) -> None:
         return
     for name, value in (row | {"outcomes": _told(row["outcomes"]) or None, "ttl": f"{row['ttl']:,} s"}).items():
         out.print(f"{name.replace('_', ' '):>13}  {cell(value)}", markup=False, soft_wrap=True)
+
+
+def _note(session: AsyncSession, what: str, alert: Alert, **detail: Any) -> None:
+    audit.note(
+        session, now(), actor=COMMAND_LINE, action=f"alert.{what}", subject=str(alert.id), title=alert.title, **detail
+    )
 
 
 def _as_row(alert: Alert, counts: dict[str, int]) -> dict[str, Any]:

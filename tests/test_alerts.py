@@ -19,6 +19,7 @@ from app.domain.alerts import (
     a_correction,
     alert_by_id,
     alert_of,
+    alerts_of,
     an_alert,
     close_if_done,
     correction_of,
@@ -32,7 +33,7 @@ from app.domain.outcomes import Outcome
 from app.domain.refusals import NotFound, Refusal
 from app.domain.shards import Shard
 from app.domain.topics import Topic
-from tests.makers import NOW, a_reader, a_story_row, a_topic_row, an_alert_row, an_entry, some_alert
+from tests.makers import NOW, a_reader, a_story_row, a_topic_row, an_alert_row, an_editor_row, an_entry, some_alert
 
 UKRAINE = Topic(slug="ukraine", name="Ukraine")
 DAY = timedelta(days=1)
@@ -228,9 +229,31 @@ def test_a_correction_that_would_be_none_is_refused(change: dict[str, str], beca
         a_correction(a_wrong_one(), now=NOW, **change)
 
 
-def test_a_draft_needs_no_correction() -> None:
-    with pytest.raises(Refusal, match="is a draft"):
-        a_correction(a_wrong_one(AlertState.DRAFT), title="Right", now=NOW)
+@pytest.mark.parametrize(
+    "state, because",
+    [
+        (AlertState.DRAFT, "is a draft: nobody"),
+        (AlertState.PROPOSED, "not approved yet"),
+        (AlertState.SCHEDULED, "still to go out"),
+    ],
+)
+def test_what_nobody_has_got_needs_no_correction(state: AlertState, because: str) -> None:
+    with pytest.raises(Refusal, match=because):
+        a_correction(a_wrong_one(state), title="Right", now=NOW)
+
+
+@pytest.mark.parametrize(
+    "picture", ["/1.jpg", "javascript:alert(1)", "https://news.example/a b.jpg", "data:image/png,x"]
+)
+def test_a_picture_has_an_address_that_a_browser_loads(picture: str) -> None:
+    with pytest.raises(Refusal, match="picture"):
+        an_alert(title="Title", url="https://news.example/1", topics=[UKRAINE], image=picture, now=NOW)
+    assert an_alert(title="Title", url="https://news.example/1", topics=[UKRAINE], image=" ", now=NOW).image is None
+
+
+@pytest.mark.parametrize("state", AlertState)
+def test_an_alert_is_out_once_it_is_released(state: AlertState) -> None:
+    assert state.is_out is (state not in ("draft", "proposed", "scheduled"))
 
 
 # Finding it
@@ -260,6 +283,15 @@ async def test_the_newest_alerts_come_first(session: AsyncSession) -> None:
     for days, alert in zip((2, 3, 1), made, strict=True):
         alert.created_at = NOW + days * DAY
     assert await latest_alerts(session, 2) == [made[1], made[0]]
+    assert await latest_alerts(session, 9, before=(made[0].created_at, made[0].id)) == [made[2]]
+    made[0].state = AlertState.FINISHED
+    assert await latest_alerts(session, 9, states=[AlertState.FINISHED]) == [made[0]]
+    made[1].for_editor_id = (await an_editor_row(session)).id
+    assert await latest_alerts(session, 9) == [made[0], made[2]]
+    made[2].topics.append(await a_topic_row(session, "russia"))
+    made[0].level = Level.LOW
+    assert await latest_alerts(session, 9, topics=["ukraine"]) == [made[0]]
+    assert await latest_alerts(session, 9, levels=["normal"]) == [made[2]]
 
 
 # From a story
@@ -284,6 +316,22 @@ async def test_a_story_has_one_alert(session: AsyncSession) -> None:
     with pytest.raises(IntegrityError):
         async with session.begin_nested():
             session.add(from_story(story, NOW))
+
+
+async def test_a_storys_alert_has_its_picture_if_a_browser_can_load_it(session: AsyncSession) -> None:
+    story = await a_story_row(session, await a_topic_row(session))
+    for image, kept in (("https://news.example/1.jpg", "https://news.example/1.jpg"), ("/1.jpg", None), (None, None)):
+        story.image = image
+        assert from_story(story, NOW).image == kept
+
+
+async def test_what_was_made_of_stories_is_found(session: AsyncSession) -> None:
+    topic = await a_topic_row(session)
+    stories = [await a_story_row(session, topic) for _ in range(3)]
+    alert = from_story(stories[1], NOW)
+    session.add(alert)
+    await session.flush()
+    assert await alerts_of(session, [story.id for story in stories]) == {stories[1].id: alert}
 
 
 async def test_an_alert_that_is_not_there_is_said_so(session: AsyncSession) -> None:

@@ -8,10 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Sessions, transaction
 from app.domain.alerts import Alert, AlertState, Level
+from app.domain.decisions import schedule, undo
 from app.domain.feeds import Feed
 from app.domain.refusals import Refusal
 from app.polling import enqueue_poll, poll_now, without_poll
-from app.release import release, widen
+from app.release import enqueue_due, release, widen, without_release
 from tests.makers import NOW, a_feed_row, a_topic_row, an_alert_row, some_alert
 
 HOUR = timedelta(hours=1)
@@ -92,6 +93,63 @@ async def test_an_alert_on_its_way_that_gains_a_topic_is_planned_again(
     await widen(session, alert, [ukraine])
     assert alert.topics == [russia, ukraine]
     assert (await job(session))["lock"] == f"alert:{alert.id}"
+
+
+@pytest.mark.parametrize("who", [{"made_by": "editor@news.example"}, {"proposed_by": "editor@news.example"}])
+@pytest.mark.parametrize("state", [AlertState.DRAFT, AlertState.SCHEDULED, AlertState.FINISHED])
+async def test_an_alert_whose_topics_a_person_chose_stays_theirs(
+    session: AsyncSession, state: AlertState, who: dict[str, str]
+) -> None:
+    russia, ukraine = await a_topic_row(session, "russia"), await a_topic_row(session, "ukraine")
+    alert = await an_alert_row(session, russia, state=state)
+    for name, value in who.items():
+        setattr(alert, name, value)
+    await widen(session, alert, [ukraine])
+    assert alert.topics == [russia]
+    assert await jobs(session) == []
+
+
+# Scheduling one
+
+
+@pytest.mark.parametrize(
+    "level, queue", [(Level.BREAKING, "breaking"), (Level.NORMAL, "alerts"), (Level.LOW, "alerts")]
+)
+async def test_a_scheduled_alert_is_in_a_workers_hands_before_its_time(
+    session: AsyncSession, level: Level, queue: str
+) -> None:
+    alert = some_alert(await a_topic_row(session), level=level)
+    schedule(alert, by="editor@news.example", at=NOW + HOUR, zone="Europe/Kyiv")
+    session.add(alert)
+    await enqueue_due(session, alert)
+    work = await job(session)
+    assert (work["task_name"], work["queue_name"], work["lock"]) == ("release_alert", queue, None)
+    assert work["scheduled_at"] == NOW + HOUR - timedelta(seconds=2)
+    assert work["args"] == {"alert_id": str(alert.id), "due_at": (NOW + HOUR).isoformat()}
+    assert work["priority"] > level.priority + 10
+    assert await without_release(session) == []
+
+
+@pytest.mark.parametrize(
+    "status, lost", [("todo", False), ("doing", False), ("failed", True), ("aborted", True), ("cancelled", True)]
+)
+async def test_a_scheduled_alert_whose_job_ended_for_good_is_without_a_release(
+    session: AsyncSession, status: str, lost: bool
+) -> None:
+    alert = some_alert(await a_topic_row(session))
+    schedule(alert, by="editor@news.example", at=NOW + HOUR)
+    session.add(alert)
+    await enqueue_due(session, alert)
+    await session.execute(
+        text("UPDATE procrastinate_jobs SET status = CAST(:status AS procrastinate_job_status)"), {"status": status}
+    )
+    assert await without_release(session) == ([alert.id] if lost else [])
+    schedule(alert, by="editor@news.example", at=NOW + 2 * HOUR)  # the job is of another time
+    await session.flush()
+    assert await without_release(session) == [alert.id]
+    undo(alert)
+    await session.flush()
+    assert await without_release(session) == []
 
 
 # Polling a feed
