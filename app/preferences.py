@@ -7,6 +7,7 @@ from fastapi.responses import FileResponse
 
 from app.context import STATIC, HereSite, ReaderKey
 from app.database import transaction
+from app.domain import receipts
 from app.domain.refusals import Refusal
 from app.domain.subscriptions import a_time_zone, subscription_of_key
 from app.domain.topics import topics_named
@@ -34,7 +35,10 @@ async def change(here: HereSite, key: ReaderKey, wish: PreferencesIn) -> Prefere
     async with transaction(here.sessions) as session:
         subscription = await subscription_of_key(session, key)
         if wish.topics is not None:
-            subscription.topics = await topics_named(session, wish.topics)
+            chosen = await topics_named(session, wish.topics)
+            given_up = {topic.id for topic in subscription.topics} - {topic.id for topic in chosen}
+            subscription.topics = chosen
+            await receipts.gave_up(session, subscription.id, subscription.lane, given_up, datetime.now(UTC))
         if "paused_until" in wish.model_fields_set:
             subscription.paused_until = _a_pause(wish.paused_until, datetime.now(UTC))
         if wish.time_zone is not None:
@@ -48,7 +52,9 @@ async def change(here: HereSite, key: ReaderKey, wish: PreferencesIn) -> Prefere
 async def stop(here: HereSite, key: ReaderKey) -> None:
     """Forget this browser: the row goes, and with it the endpoint, the keys and what it followed."""
     async with transaction(here.sessions) as session:
-        await session.delete(await subscription_of_key(session, key))
+        subscription = await subscription_of_key(session, key)
+        await receipts.stopped(session, subscription.id, subscription.lane, datetime.now(UTC))
+        await session.delete(subscription)
 
 
 def _a_pause(until: datetime | None, now: datetime) -> datetime | None:

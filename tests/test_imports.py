@@ -30,6 +30,7 @@ NOUNS = [
     "decisions",
     "told",
     "advice",
+    "marks",
     "receipts",
     "lanes",
     "troubles",

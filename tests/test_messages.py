@@ -18,7 +18,7 @@ def read(
     image: str | None = None,
     level: str = "normal",
 ) -> dict[str, Any]:
-    clear = message(alert=ALERT, title=title, body=body, url=url, image=image, level=level)
+    clear = message(alert=ALERT, title=title, body=body, url=url, image=image, level=level, sample=0.0123)
     assert len(clear) <= LARGEST
     document: dict[str, Any] = json.loads(clear)
     assert document["web_push"] == 8030
@@ -40,7 +40,7 @@ def test_a_message_says_everything_that_the_browser_shows() -> None:
         "tag": f"alert-{ALERT}",
         "dir": "auto",
         "image": "https://news.example/1.jpg",
-        "data": {"alert": str(ALERT), "level": "breaking"},
+        "data": {"alert": str(ALERT), "level": "breaking", "sample": 0.0123},
     }
 
 

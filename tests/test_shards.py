@@ -458,7 +458,7 @@ async def test_each_checkpoint_says_how_many_more_have_it_and_when(session: Asyn
         assert await record(session, shard_id, 0, outcomes, 0)
     assert await beats(session, shard_id) == [1, 2]
     first, last = (await session.scalars(select(Beat.at).order_by(Beat.id))).all()
-    assert first < last < await session.scalar(select(func.clock_timestamp()))
+    assert first < last < (await session.execute(select(func.clock_timestamp()))).scalar_one()
 
 
 async def test_who_may_not_write_a_page_leaves_no_beat(session: AsyncSession) -> None:

@@ -22,6 +22,7 @@ from app.domain.alerts import Alert, AlertState, Level, close_if_done
 from app.domain.lanes import lane_for_change, too_many_endings
 from app.domain.messages import message, topic_header
 from app.domain.outcomes import ACCEPTED, Answer, Cause, Outcome, Verdict, judge, next_try
+from app.domain.receipts import sample
 from app.domain.shards import Shard
 from app.domain.subscriptions import Recipient
 from app.vapid import Signer
@@ -250,6 +251,7 @@ class Fanout:
             url=alert.url,
             image=alert.image,
             level=alert.level,
+            sample=sample(alert.recipients),
         )
         run.token = self.signer.authorization(run.shard.lane, now)
         headers: dict[str, list[str]] = {}

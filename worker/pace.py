@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.database import Sessions, transaction
 from app.domain.lanes import Lane, Tally, every_lane, lane_for_change, weigh
+from app.domain.marks import Happening, mark
 from app.domain.outcomes import Cause, Verdict
 from app.queue import lanes_due, live_workers
 
@@ -131,6 +132,8 @@ class Pace:
                 lane = await lane_for_change(session, origin, now)
                 tally, breaks = tallies[origin], lane.breaks
                 weigh(lane, tally, tally.heard / seconds * workers, now)
+                if tally.throttled:
+                    await mark(session, Happening.THROTTLED, origin, now, tally.throttled)
                 if lane.breaks > breaks:
                     log.warning(
                         "%s fails; next try at %s", origin, lane.open_at and lane.open_at.time().replace(microsecond=0)

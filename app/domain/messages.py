@@ -11,14 +11,23 @@ LARGEST = 2800
 
 
 def message(
-    *, alert: UUID, title: str, body: str, url: str, image: str | None, level: str, thread: UUID | None = None
+    *,
+    alert: UUID,
+    title: str,
+    body: str,
+    url: str,
+    image: str | None,
+    level: str,
+    sample: float = 1.0,
+    thread: UUID | None = None,
 ) -> bytes:
     """A JSON document that is valid Declarative Web Push and what our service worker reads, at most LARGEST bytes.
 
     What is too long is cut at a word: the body first, then the image goes, then the title is cut. Never an error.
     thread: the alert whose place on the screen this one takes, if it corrects one.
+    sample: the share of browsers that shall tell us that they have shown it.
     """
-    shown_as = tag(thread or alert)
+    shown_as, data = tag(thread or alert), {"alert": str(alert), "level": level, "sample": sample}
     for body_limit, picture, title_limit in (
         (len(body), image, len(title)),
         (600, image, 300),
@@ -27,21 +36,21 @@ def message(
         (60, None, 80),
         (0, None, 60),
     ):
-        text = _document(alert, shown_as, cut(title, title_limit), cut(body, body_limit), url, picture, level)
+        text = _document(data, shown_as, cut(title, title_limit), cut(body, body_limit), url, picture)
         if len(text) <= LARGEST:
             return text
     # An address of that length opens nothing anyway.
-    return _document(alert, shown_as, cut(title, 60), "", "/", None, level)
+    return _document(data, shown_as, cut(title, 60), "", "/", None)
 
 
-def _document(alert: UUID, shown_as: str, title: str, body: str, url: str, image: str | None, level: str) -> bytes:
+def _document(data: dict[str, Any], shown_as: str, title: str, body: str, url: str, image: str | None) -> bytes:
     notification: dict[str, Any] = {
         "title": title,
         "body": body,
         "navigate": url,
         "tag": shown_as,
         "dir": "auto",
-        "data": {"alert": str(alert), "level": level},
+        "data": data,
     }
     if image:
         notification["image"] = image

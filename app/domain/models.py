@@ -9,6 +9,7 @@ from app.domain.feeds import Feed
 from app.domain.guesses import Guess
 from app.domain.lanes import Lane
 from app.domain.lookups import Lookup
+from app.domain.marks import Mark
 from app.domain.own_browsers import EditorBrowser
 from app.domain.receipts import Receipt
 from app.domain.requests import AnsweredRequest
@@ -32,6 +33,7 @@ __all__ = [
     "Guess",
     "Lane",
     "Lookup",
+    "Mark",
     "Receipt",
     "Shard",
     "SignInLink",

@@ -173,6 +173,17 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("alert_id", "event", "lane", "minute", name=op.f("pk_receipts")),
     )
+    op.create_table(
+        "marks",
+        sa.Column(
+            "what", sa.Enum("throttled", "stopped", name="happening", native_enum=False, length=16), nullable=False
+        ),
+        sa.Column("lane", sa.Text(), nullable=False),
+        sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("what", "lane", "hour", name=op.f("pk_marks")),
+    )
+    op.create_index(op.f("ix_marks_hour"), "marks", ["hour"], unique=False)
     op.add_column("alerts", sa.Column("made_by", sa.Text(), server_default="newsbell", nullable=False))
     op.add_column("alerts", sa.Column("proposed_by", sa.Text(), nullable=True))
     op.add_column("alerts", sa.Column("approved_by", sa.Text(), nullable=True))
@@ -230,6 +241,8 @@ def downgrade() -> None:
     op.drop_column("alerts", "approved_by")
     op.drop_column("alerts", "proposed_by")
     op.drop_column("alerts", "made_by")
+    op.drop_index(op.f("ix_marks_hour"), table_name="marks")
+    op.drop_table("marks")
     op.drop_table("receipts")
     op.drop_index(op.f("ix_beats_shard_id"), table_name="beats")
     op.drop_table("beats")
