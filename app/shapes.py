@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from app.domain.alerts import Level
 from app.domain.stories import Story
 from app.domain.subscriptions import Subscription
 
@@ -27,7 +28,7 @@ MEANINGS = {
     413: "The request is larger than anything we take.",
     422: "Refused; `detail` says why.",
     429: "Too often; `Retry-After` says when it is worth trying again.",
-    503: "The database does not answer; nothing was changed.",
+    503: "What it takes (the database, a worker) does not answer; nothing was changed.",
 }
 
 
@@ -99,12 +100,32 @@ class RenewalIn(BaseModel):
     subscription: PushSubscription
 
 
-class PreferencesIn(BaseModel):
-    """Only what is named changes."""
+Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", examples=["22:00"])]
+
+
+class QuietHours(BaseModel):
+    """By the clock where the reader is; a night may pass midnight."""
 
     model_config = ConfigDict(extra="forbid")
 
+    start: Clock = Field(alias="from")
+    end: Clock = Field(alias="to")
+
+
+class PreferencesIn(BaseModel):
+    """Only what is named changes; null takes a pause or a limit away."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"quiet_hours": {"from": "22:00", "to": "07:00"}, "daily_limit": 10}]},
+    )
+
     topics: list[str] | None = Field(None, max_length=64)
+    quiet_hours: QuietHours | None = Field(None, description="then only breaking alerts ring")
+    daily_limit: int | None = Field(
+        None, ge=1, le=1000, description="alerts in any 24 hours; breaking ones ring above it and do not count"
+    )
+    levels: list[Level] | None = Field(None, min_length=1, max_length=8, description="which ring; null: all")
     paused_until: AwareDatetime | None = None
     time_zone: str | None = Field(None, max_length=64)
     language: Language | None = None
@@ -112,6 +133,9 @@ class PreferencesIn(BaseModel):
 
 class PreferencesOut(BaseModel):
     topics: list[str]
+    quiet_hours: QuietHours | None
+    daily_limit: int | None
+    levels: list[Level]
     paused_until: AwareDatetime | None
     time_zone: str
     language: str
@@ -126,10 +150,19 @@ class SubscriptionOut(BaseModel):
 def preferences_of(subscription: Subscription) -> PreferencesOut:
     return PreferencesOut(
         topics=[topic.slug for topic in subscription.topics],
+        quiet_hours=_quiet_hours_of(subscription),
+        daily_limit=subscription.daily_limit,
+        levels=[level for level in Level if subscription.levels is None or level in subscription.levels],
         paused_until=subscription.paused_until,
         time_zone=subscription.time_zone,
         language=subscription.language,
     )
+
+
+def _quiet_hours_of(subscription: Subscription) -> QuietHours | None:
+    if subscription.quiet_from is None or subscription.quiet_to is None:
+        return None
+    return QuietHours(**{"from": f"{subscription.quiet_from:%H:%M}", "to": f"{subscription.quiet_to:%H:%M}"})
 
 
 def subscription_out(subscription: Subscription, key: str) -> SubscriptionOut:

@@ -23,6 +23,7 @@ from tests.makers import NOW, a_feed_row, a_push_subscription, a_story_row, a_to
 
 SITE = "https://news.example"
 JSON = {"Content-Type": "application/json"}
+NO_LIMITS = {"quiet_hours": None, "daily_limit": None, "levels": ["breaking", "normal", "low"]}
 NOBODY = "postgresql://bell:s3cret@127.0.0.1:1/newsbell"
 
 
@@ -169,6 +170,9 @@ async def test_a_reader_subscribes_and_comes_back(api: httpx.AsyncClient, databa
     assert first.json()["topics"] == ["world-news", "ukraine"]
     assert first.json()["preferences"] == {
         "topics": ["world-news", "ukraine"],
+        "quiet_hours": None,
+        "daily_limit": None,
+        "levels": ["breaking", "normal", "low"],
         "paused_until": None,
         "time_zone": "Europe/Kyiv",
         "language": "uk",
@@ -302,7 +306,7 @@ async def test_a_reader_sees_and_changes_what_is_named_only(api: httpx.AsyncClie
         assert sorted(seen.pop("topics")) == sorted(answer.json()["topics"])
         return seen | {"topics": answer.json()["topics"]}
 
-    first = {"topics": ["ukraine"], "paused_until": None, "time_zone": "Europe/Kyiv", "language": "uk"}
+    first = {"topics": ["ukraine"], "paused_until": None, "time_zone": "Europe/Kyiv", "language": "uk"} | NO_LIMITS
     assert await change() == first
     assert await change(topics=["russia", "world-news"]) == first | {"topics": ["russia", "world-news"]}
     assert await change(topics=[]) == first | {"topics": []}  # silence, not the end
@@ -315,6 +319,12 @@ async def test_a_reader_sees_and_changes_what_is_named_only(api: httpx.AsyncClie
     assert (await change(topics=None))["paused_until"] == paused["paused_until"]
     assert await change(paused_until=None) == first
     assert await change(paused_until="2001-01-01T00:00:00Z") == first  # over already
+    night = {"from": "22:30", "to": "06:45"}
+    limited = await change(quiet_hours=night, daily_limit=3, levels=["normal", "breaking"])
+    assert limited == first | {"quiet_hours": night, "daily_limit": 3, "levels": ["breaking", "normal"]}
+    assert await change(topics=["ukraine"]) == limited
+    assert await change(levels=["low", "normal", "breaking"], daily_limit=None) == first | {"quiet_hours": night}
+    assert await change(quiet_hours=None, levels=None) == first
 
 
 @pytest.mark.parametrize(
@@ -323,6 +333,15 @@ async def test_a_reader_sees_and_changes_what_is_named_only(api: httpx.AsyncClie
         ({"paused_until": "2099-01-01T00:00:00Z"}, "a year at most"),
         ({"paused_until": "2026-08-01T12:00:00"}, "paused_until: "),  # in which zone?
         ({"paused_until": "soon"}, "paused_until: "),
+        ({"quiet_hours": {"from": "22:00"}}, "quiet_hours.to: "),
+        ({"quiet_hours": {"from": "22:00", "to": "22:00"}}, "different times"),
+        ({"quiet_hours": {"from": "22:00", "to": "24:00"}}, "quiet_hours.to: "),
+        ({"quiet_hours": {"from": "22:00\n", "to": "07:00"}}, "quiet_hours.from: "),
+        ({"quiet_hours": {"from": "22:00", "to": "07:00", "zone": "UTC"}}, "quiet_hours.zone: "),
+        ({"daily_limit": 0}, "daily_limit: "),
+        ({"daily_limit": 1001}, "daily_limit: "),
+        ({"levels": []}, "levels: "),
+        ({"levels": ["shouting"]}, "levels.0: "),
         ({"topics": ["mars"]}, "no topic “mars”"),
         ({"time_zone": "Mars/Olympus"}, "not a time zone"),
         ({"language": "uk\0"}, "language: "),
