@@ -4,10 +4,8 @@
 self.addEventListener("install", (event) => event.waitUntil(self.skipWaiting()));
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 self.addEventListener("push", (event) => event.waitUntil(show(event.data)));
-self.addEventListener("notificationclick", (event) => {
-  event.notification.close();
-  event.waitUntil(open(addressOf(event.notification.data, event.action)));
-});
+self.addEventListener("notificationclick", (event) => event.waitUntil(click(event)));
+self.addEventListener("notificationclose", ({ notification }) => closed(notification));
 self.addEventListener("pushsubscriptionchange", (event) => event.waitUntil(carryOver(event)));
 
 // Showing. A push that shows nothing costs the site its permission, so this comes first, waits for nothing, and has
@@ -17,8 +15,9 @@ const LOOK = { icon: "/static/icon-192.png", badge: "/static/badge-96.png" };
 
 async function show(data) {
   try {
-    const { title, options } = read(data.json());
+    const { title, options, sample } = read(data.json());
     await self.registration.showNotification(title, options);
+    sampled(options.data, sample);
   } catch {
     await self.registration.showNotification(`News from ${self.location.hostname}`, {
       ...LOOK,
@@ -31,7 +30,7 @@ async function show(data) {
 function read({ web_push: form, notification }) {
   const { title, body, navigate, tag, lang, dir, image, actions = [], data } = notification;
   if (form !== 8030 || typeof title !== "string" || !title) throw new TypeError("Not a message of ours.");
-  const { alert, level } = data ?? {};
+  const { alert, level, sample } = data ?? {};
   const options = {
     ...LOOK,
     ...{ body, tag, lang, dir, image },
@@ -40,10 +39,16 @@ function read({ web_push: form, notification }) {
     renotify: false, // A repeat of the same alert replaces what is shown, and does not ring again.
     data: { url: navigate, alert, level, actions: actions.map(({ action, navigate }) => [action, navigate]) },
   };
-  return { title, options };
+  return { title, options, sample };
 }
 
 // Opening.
+
+function click({ notification, action }) {
+  notification.close();
+  const opening = open(addressOf(notification.data, action)); // At once, while the click still allows it.
+  return action ? opening : Promise.all([opening, opened(notification.data ?? {})]);
+}
 
 function addressOf(data, action) {
   try {
@@ -60,6 +65,39 @@ async function open(url) {
   const windows = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
   const there = windows.find((client) => client.url === url);
   return there ? there.focus().catch(() => self.clients.openWindow(url)) : self.clients.openWindow(url);
+}
+
+// Receipts: what became of an alert, never who it was. They hold nothing up, and nobody misses one that does not arrive.
+// Everybody tells of a click; of a million browsers that have shown the same, only a sample tells, and not all at once.
+
+const SPREAD = 20_000; // milliseconds; a service worker that has nothing to do is left alive for thirty seconds
+
+function sampled({ alert }, share) {
+  if (Math.random() < share) setTimeout(() => receipt(alert, "shown"), Math.random() * SPREAD);
+}
+
+const clicked = new Set();
+
+function opened({ alert }) {
+  clicked.add(alert);
+  return receipt(alert, "clicked");
+}
+
+// Firefox also says "close" of what was clicked, and of what another notification has taken the place of.
+async function closed({ tag, data }) {
+  if (clicked.delete(data?.alert)) return;
+  const { length: replaced } = await self.registration.getNotifications({ tag });
+  if (!replaced) await receipt(data?.alert, "closed");
+}
+
+async function receipt(alert, event) {
+  if (!alert) return;
+  try {
+    const { home, subscription } = await remembered();
+    await post(home, "api/receipts", { alert, event, service: subscription && new URL(subscription.endpoint).origin });
+  } catch {
+    // It did not arrive.
+  }
 }
 
 // A changed subscription. What is stored is what the server has last accepted; it is replaced only when the server has

@@ -161,7 +161,7 @@ async def test_the_newest_alert_that_reached_a_reader_within_a_day_is_why_they_s
     await an_alert(session, topic, at=NOW - HOUR, outcome=Outcome.HELD)
     await an_alert(session, topic, at=NOW + SECOND)
     for reader in readers:
-        await receipts.stopped(session, reader, MOZILLAS, NOW)
+        await receipts.stopped(session, reader, MOZILLAS, NOW - DAY, NOW)
     assert await kept(session) == [(blamed.id, Event.STOPPED, MOZILLAS, NOW, 10)]
     assert await marked(session, Happening.STOPPED, NOW) == {MOZILLAS: 10}
 
@@ -173,9 +173,9 @@ async def test_of_readers_in_one_page_those_are_meant_who_got_it(session: AsyncS
     [page] = await plan(session, alert.id, [topic.id], NOW)
     assert await record(session, page.id, 0, bytes([Outcome.ACCEPTED, Outcome.REFUSED, Outcome.WAITING]), 0)
     for reader in (refused, waiting):
-        await receipts.stopped(session, reader.id, reader.lane, NOW + SECOND)
+        await receipts.stopped(session, reader.id, reader.lane, NOW - DAY, NOW + SECOND)
     assert await kept(session) == []
-    await receipts.stopped(session, got.id, got.lane, NOW + SECOND)
+    await receipts.stopped(session, got.id, got.lane, NOW - DAY, NOW + SECOND)
     assert await kept(session) == [(alert.id, Event.STOPPED, MOZILLAS, NOW, 1)]
 
 
@@ -184,7 +184,7 @@ async def test_an_alert_is_why_for_a_day(session: AsyncSession, ago: timedelta, 
     topic = await a_topic_row(session)
     reader = await a_reader(session, topic)
     await an_alert(session, topic, at=NOW - ago)
-    await receipts.stopped(session, reader.id, reader.lane, NOW)
+    await receipts.stopped(session, reader.id, reader.lane, NOW - DAY, NOW)
     assert bool(await kept(session)) is counts
 
 
@@ -194,7 +194,7 @@ async def test_a_test_is_not_why(session: AsyncSession) -> None:
     alert = await an_alert(session, topic)
     alert.for_editor_id = (await an_editor_row(session)).id
     await session.flush()
-    await receipts.stopped(session, reader.id, reader.lane, NOW)
+    await receipts.stopped(session, reader.id, reader.lane, NOW - DAY, NOW)
     assert await kept(session) == []
 
 
@@ -215,6 +215,15 @@ async def test_a_topic_is_given_up_because_of_the_newest_alert_of_that_topic(ses
     assert await marked(session, Happening.STOPPED, NOW - DAY) == {}
 
 
+async def test_who_comes_and_goes_within_a_day_is_counted_as_that(session: AsyncSession) -> None:
+    topic = await a_topic_row(session)
+    for stayed in (DAY, DAY - SECOND, SECOND):
+        reader = await a_reader(session, topic, now=NOW - stayed)
+        await receipts.stopped(session, reader.id, reader.lane, reader.created_at, NOW)
+    assert await marked(session, Happening.STOPPED, NOW) == {MOZILLAS: 3}
+    assert await marked(session, Happening.VISITED, NOW) == {MOZILLAS: 2}
+
+
 # Marks
 
 
@@ -223,6 +232,7 @@ async def test_marks_are_counted_by_the_hour_and_forgotten(session: AsyncSession
         await mark(session, Happening.THROTTLED, GOOGLES, at, 5)
     await mark(session, Happening.THROTTLED, MOZILLAS, NOW)
     assert await marked(session, Happening.THROTTLED, NOW) == {GOOGLES: 15, MOZILLAS: 1}
-    assert await marked(session, Happening.THROTTLED, NOW + SECOND) == {GOOGLES: 5}
+    assert await marked(session, Happening.THROTTLED, NOW + 59 * MINUTE) == {GOOGLES: 15, MOZILLAS: 1}
+    assert await marked(session, Happening.THROTTLED, NOW + HOUR) == {GOOGLES: 5}
     await forget(session, NOW + HOUR)
     assert await session.scalar(text("SELECT count(*) FROM marks")) == 1

@@ -13,7 +13,8 @@ from app.domain.base import Base
 
 class Happening(StrEnum):
     THROTTLED = "throttled"  # A push service answered "too many".
-    STOPPED = "stopped"  # A reader stopped all notifications; the row of the subscription is gone.
+    STOPPED = "stopped"  # A reader stopped all notifications, and the row of the subscription is gone.
+    VISITED = "visited"  # And had come within a day before.
 
 
 class Mark(Base):
@@ -26,16 +27,19 @@ class Mark(Base):
 
 
 async def mark(session: AsyncSession, what: Happening, lane: str, now: datetime, times: int = 1) -> None:
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    fresh = insert(Mark).values(what=what, lane=lane, hour=hour, count=times)
+    fresh = insert(Mark).values(what=what, lane=lane, hour=_hour(now), count=times)
     more = {"count": Mark.count + fresh.excluded.count}
     await session.execute(fresh.on_conflict_do_update(index_elements=[Mark.what, Mark.lane, Mark.hour], set_=more))
 
 
 async def marked(session: AsyncSession, what: Happening, since: datetime) -> dict[str, int]:
-    """How often, by lane, in all full hours since."""
-    query = select(Mark.lane, func.sum(Mark.count)).where(Mark.what == what, Mark.hour >= since).group_by(Mark.lane)
-    return {lane: int(count) for lane, count in await session.execute(query)}
+    """How often, by lane, from the hour of `since` on."""
+    query = select(Mark.lane, func.sum(Mark.count)).where(Mark.what == what, Mark.hour >= _hour(since))
+    return {lane: int(count) for lane, count in await session.execute(query.group_by(Mark.lane))}
+
+
+def _hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)
 
 
 async def forget(session: AsyncSession, before: datetime) -> None:

@@ -122,9 +122,11 @@ async def add(session: AsyncSession, counts: Mapping[Told, int]) -> None:
     await session.execute(_ADD_TOLD, {**columns, "times": list(counts.values()), "latest": LATEST})
 
 
-async def stopped(session: AsyncSession, reader_id: int, lane: str, now: datetime) -> None:
+async def stopped(session: AsyncSession, reader_id: int, lane: str, came_at: datetime, now: datetime) -> None:
     """A reader stops: the newest alert that reached them within a day may be why."""
     await mark(session, Happening.STOPPED, lane, now)
+    if now - came_at < BLAMED:
+        await mark(session, Happening.VISITED, lane, now)
     await _blame(session, Event.STOPPED, reader_id, lane, None, now)
 
 

@@ -176,7 +176,9 @@ def upgrade() -> None:
     op.create_table(
         "marks",
         sa.Column(
-            "what", sa.Enum("throttled", "stopped", name="happening", native_enum=False, length=16), nullable=False
+            "what",
+            sa.Enum("throttled", "stopped", "visited", name="happening", native_enum=False, length=16),
+            nullable=False,
         ),
         sa.Column("lane", sa.Text(), nullable=False),
         sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
