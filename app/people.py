@@ -142,9 +142,7 @@ async def read_audit(
     actor: OwnerActor,
     after: Annotated[str | None, Query(max_length=20, description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    action: Annotated[
-        str | None, Query(max_length=64, pattern=KEPT, description="one, or a noun: alert")
-    ] = None,
+    action: Annotated[str | None, Query(max_length=64, pattern=KEPT, description="one, or a noun: alert")] = None,
     subject: Annotated[str | None, Query(max_length=2048, pattern=KEPT)] = None,
     by: Annotated[str | None, Query(max_length=254, pattern=KEPT, description="who did it")] = None,
 ) -> AuditOut:
