@@ -124,7 +124,7 @@ const WORDS = {
   ...{ "key.add": "made a key", "key.revoke": "revoked a key" },
   ...{ "feed.add": "added a feed", "feed.change": "changed a feed", "feed.delete": "removed a feed" },
   ...{ "feed.poll": "asked a feed", "topic.add": "added a topic", "topic.change": "changed a topic" },
-  ...{ "topic.delete": "deleted a topic" },
+  ...{ "topic.delete": "deleted a topic", "feed.pause": "paused a feed", "feed.resume": "resumed a feed" },
 };
 
 /** What is not among them is as the server names it. */

@@ -148,16 +148,17 @@ async function removed(topic, desk) {
     ? `${counted(followers, "reader follows", "readers follow")} it, and will hear nothing of it any more. ` +
       "Who follows nothing else gets nothing at all from then on."
     : "No reader follows it.";
+  const brought = topic.feeds ? [`${counted(topic.feeds, "feed brings", "feeds bring")} it, and will go on without.`] : [];
   if (
     !(await sure({
       question: `Delete the topic “${topic.name}”?`,
-      words: [words, "It can’t be undone."],
+      words: [words, ...brought, "It can’t be undone."],
       yes: "Delete this topic",
       no: "Keep it",
     }))
   )
     return;
-  await call("DELETE", `api/topics/${topic.slug}`);
+  await call("DELETE", `api/topics/${topic.slug}?force=true`); // The question above has said how many follow it.
   desk.say(`The topic “${topic.name}” is deleted.`);
   await desk.refresh();
 }
