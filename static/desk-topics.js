@@ -148,7 +148,9 @@ async function removed(topic, desk) {
     ? `${counted(followers, "reader follows", "readers follow")} it, and will hear nothing of it any more. ` +
       "Who follows nothing else gets nothing at all from then on."
     : "No reader follows it.";
-  const brought = topic.feeds ? [`${counted(topic.feeds, "feed brings", "feeds bring")} it, and will go on without.`] : [];
+  const brought = topic.feeds
+    ? [`${counted(topic.feeds, "feed brings", "feeds bring")} it, and will go on without.`]
+    : [];
   if (
     !(await sure({
       question: `Delete the topic “${topic.name}”?`,
