@@ -1,5 +1,6 @@
 """What a route is given."""
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Site:
     sign_on: SingleSignOn | None = None
     passwords: Passwords = field(default_factory=Passwords)
     streams: Streams = field(default_factory=Streams)
+    # Addresses that are being looked at for somebody: each holds a request and a worker's place.
+    questions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(10))
     # Under which addresses are counted that guess at passwords: it dies with the process, and with it what they mean.
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 

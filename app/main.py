@@ -18,9 +18,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import alerts, bell, database, desk, docs, live, people, preferences, prompt, signin
+from app import alerts, bell, database, desk, docs, feeds, links, live, people, preferences, prompt, signin
 from app.context import STATIC, Site
-from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated
+from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated, Unavailable
 from app.logs import speak
 from app.oidc import SingleSignOn
 from app.settings import Settings
@@ -32,6 +32,7 @@ from app.vapid import load_key
 HTTP_STATUS: dict[type[Exception], int] = {Unauthenticated: 401, Forbidden: 403, NotFound: 404} | {
     Conflict: 409,
     TooMany: 429,
+    Unavailable: 503,
     Refusal: 422,
 }
 
@@ -68,6 +69,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(alerts.router)
     app.include_router(bell.router)
     app.include_router(live.router)
+    app.include_router(feeds.router)
+    app.include_router(links.router)
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

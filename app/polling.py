@@ -29,7 +29,7 @@ async def without_poll(session: AsyncSession) -> Collection[int]:
     """Feeds that nothing will poll: a job that failed for good must not silence a feed for ever."""
     rows = await session.scalars(
         text("""
-            SELECT id FROM feeds WHERE NOT EXISTS (
+            SELECT id FROM feeds WHERE paused_at IS NULL AND NOT EXISTS (
                 SELECT FROM procrastinate_jobs
                 WHERE lock = 'feed:' || feeds.id AND status IN ('todo', 'doing'))
         """)

@@ -23,7 +23,8 @@ POLL_FEED = "poll_feed"
 RELEASE_ALERT = "release_alert"
 PLAN_ALERT = "plan_alert"
 SEND_SHARD = "send_shard"
-QUEUE_OF = {POLL_FEED: FEEDS, RELEASE_ALERT: ALERTS, PLAN_ALERT: ALERTS, SEND_SHARD: ALERTS}
+LOOK_UP = "look_up"
+QUEUE_OF = {LOOK_UP: FEEDS, POLL_FEED: FEEDS, RELEASE_ALERT: ALERTS, PLAN_ALERT: ALERTS, SEND_SHARD: ALERTS}
 
 
 def connect(url: str, *, pool_size: int = 8) -> App:

@@ -39,6 +39,7 @@ export function alertPane(pane, desk) {
     shown = `${kind.name} ${alert.due_at}`;
     view = kind(pane, own, alert);
     if (held && !pane.contains(document.activeElement)) pane.focus({ preventScroll: true });
+    if (pane.getBoundingClientRect().top < 0) pane.scrollIntoView(); // the new state begins at its top
   }
 
   let following = false;

@@ -34,6 +34,10 @@ export function newAlert(pane, desk) {
 /** `draft`: as the server knows it, or the beginning of one. Returns what to do when it is left. */
 export function composer(pane, desk, draft) {
   const may = desk.session.editor.role !== "writer";
+  let timer;
+  let saving = Promise.resolve();
+  let checked = "";
+  let left = false;
   const parts = fields(draft, desk);
   const when = whenFields(desk.session.site.time_zone);
   const view = {
@@ -45,6 +49,7 @@ export function composer(pane, desk, draft) {
   for (const live of [view.saved, view.link]) live.setAttribute("role", "status");
   view.warnings.setAttribute("aria-label", "What to mind");
   view.problem.setAttribute("role", "alert");
+  parts.link.append(doing("Check the link", () => ((checked = ""), checkLink()), tell, "small-button"), view.link);
   const audience = audienceLine((found) => nameButtons(found));
   const shown = previews();
   const send = doing("Send", sendIt, tell, "main send");
@@ -55,8 +60,6 @@ export function composer(pane, desk, draft) {
     "form",
     { className: "form composer", noValidate: true },
     ...parts.all,
-    make("p", {}, doing("Check the link", () => checkLink(), tell, "small-button")),
-    view.link,
     ...(may ? [when.element] : [make("p", { className: "note-small" }, "An editor releases it. Your draft is kept here.")]),
   );
   const beside = make("div", { className: "beside" }, audience.element, view.warnings, shown.element);
@@ -66,10 +69,6 @@ export function composer(pane, desk, draft) {
     make("div", { className: "foot" }, view.problem, view.saved, buttons),
   );
 
-  let timer;
-  let saving = Promise.resolve();
-  let checked = "";
-  let left = false;
   const words = () => written(form);
 
   function tell(sentence) {
@@ -197,10 +196,11 @@ function fields(draft, desk) {
   const counter = make("span", { className: "counter" });
   const title = field({ label: "Title", name: "title", rows: 2, maxLength: 300, value: draft.title, required: true });
   title.querySelector("label").append(counter);
+  const link = field({ label: "Link", name: "url", type: "url", maxLength: 2_048, value: draft.url, required: true });
   const all = [
     title,
     field({ label: "Text", name: "body", rows: 4, maxLength: 1_000, value: draft.body }),
-    field({ label: "Link", name: "url", type: "url", maxLength: 2_048, value: draft.url, inputMode: "url", required: true }),
+    link,
     field({ label: "Picture", name: "image", type: "url", maxLength: 2_048, value: draft.image ?? "", hint: "https:// address; Chrome and Android show it." }),
     choices({
       legend: "Topics",
@@ -214,6 +214,7 @@ function fields(draft, desk) {
   ];
   return {
     all,
+    link,
     count(length) {
       counter.textContent = ` ${length} of 90`;
       counter.classList.toggle("over", length > 90);

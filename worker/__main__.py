@@ -21,6 +21,7 @@ from app.vapid import Signer, load_key
 from worker import tidy
 from worker.fanout import Fanout
 from worker.fetch import Publishers
+from worker.lookup import LookUp
 from worker.pace import Pace
 from worker.parse import Parser
 from worker.plan import plan_alert, release_alert
@@ -81,11 +82,18 @@ async def run(settings: Settings, database_url: str) -> None:
         parts.callback(looking.cancel)
         fanout = Fanout(sessions, pusher, signer, pace, draining)
         poller = Poller(sessions, publishers, parser, every=settings.poll_every)
-        assign(jobs, sessions, draining, fanout, poller)
+        assign(jobs, sessions, draining, fanout, poller, LookUp(sessions, publishers, parser))
         await work(jobs, draining, [pushing, looking])
 
 
-def assign(jobs: App, sessions: database.Sessions, draining: asyncio.Event, fanout: Fanout, poller: Poller) -> None:
+def assign(
+    jobs: App,
+    sessions: database.Sessions,
+    draining: asyncio.Event,
+    fanout: Fanout,
+    poller: Poller,
+    look_up: LookUp,
+) -> None:
     """The only place that says which function does which job."""
 
     async def plan(alert_id: str) -> None:
@@ -99,6 +107,7 @@ def assign(jobs: App, sessions: database.Sessions, draining: asyncio.Event, fano
         (queue.PLAN_ALERT, plan),
         (queue.SEND_SHARD, fanout.send_shard),
         (queue.POLL_FEED, poller.poll_feed),
+        (queue.LOOK_UP, look_up.answer),
     ):
         jobs.task(name=name, queue=queue.QUEUE_OF[name], retry=Patient())(function)
 

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import anyio.to_thread
 import httpcore
@@ -25,6 +25,8 @@ log = logging.getLogger("newsbell.fetch")
 MIB = 2**20
 WIRE = 4 * MIB  # bytes as they were sent; the largest of 314 real documents has 2.7 MB
 PIECES = 100_000  # Each costs 20 µs, however small: a body in chunks of one byte would hold up everybody else.
+LOOKED_AT = 64 * 1024  # bytes of a page that is only looked at: its title stands at the top
+LOOK_LIMIT = 10.0  # seconds; a person waits for the answer
 REDIRECTS = 5
 LONGEST_WAIT = timedelta(hours=24)  # Some publishers say "ten years" and do not mean it.
 PORTS = frozenset({80, 443, 8080, 8443})
@@ -54,6 +56,15 @@ class Fetched:
 class NotModified:
     validators: Validators  # what to store now
     wait: timedelta | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A page that somebody would click on: where it really is, what it answers, and how it begins."""
+
+    status: int
+    url: str
+    beginning: bytes  # at most LOOKED_AT
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,12 @@ class Guard(httpcore.AsyncNetworkBackend):
         return addresses
 
 
+T = TypeVar("T")
+Answer = Fetched | NotModified | Unreachable
+# What to make of the last answer, at the address that redirects have led to.
+Judge = Callable[[httpcore.Response, httpx.Headers, httpx.URL], Awaitable[T]]
+
+
 class Publishers:
     """Everybody whose feeds we read: one fetch is one polite, bounded, conditional GET."""
 
@@ -150,9 +167,21 @@ class Publishers:
 
     async def fetch(self, url: str, validators: Validators) -> Fetched | NotModified | Unreachable:
         """Whatever a server or a network does is an answer here, never an exception."""
+
+        async def judge(response: httpcore.Response, headers: httpx.Headers, at: httpx.URL) -> Answer:
+            return await self._judge(response, headers, validators)
+
+        return await self._ask(url, validators, judge, self._limit)
+
+    async def look(self, url: str) -> Seen | Unreachable:
+        """What readers who click would find. Any status is an answer; only the beginning of the page is read."""
+        return await self._ask(url, Validators(), self._see, min(self._limit, LOOK_LIMIT))
+
+    async def _ask(self, url: str, validators: Validators, judge: "Judge[T]", limit: float) -> T | Unreachable:
+        answer: T | Unreachable
         try:
-            async with asyncio.timeout(self._limit):
-                answer = await self._follow(httpx.URL(url), validators)
+            async with asyncio.timeout(limit):
+                answer = await self._follow(httpx.URL(url), validators, judge)
         except Refusal as refusal:
             answer = Unreachable(str(refusal))
         except tuple(TROUBLES) as trouble:
@@ -160,16 +189,28 @@ class Publishers:
         log.debug("%s: %s", bare(url), answer.reason if isinstance(answer, Unreachable) else type(answer).__name__)
         return answer
 
-    async def _follow(self, url: httpx.URL, validators: Validators) -> Fetched | NotModified | Unreachable:
+    async def _follow(self, url: httpx.URL, validators: Validators, judge: "Judge[T]") -> T:
         check(url)
         for _ in range(REDIRECTS + 1):
             async with self._get(url, validators) as response:
                 headers = httpx.Headers(response.headers)
                 headers.encoding = "latin-1"
                 if response.status not in MOVED:
-                    return await self._judge(response, headers, validators)
+                    return await judge(response, headers, url)
                 url = next_hop(url, headers.get("location"), trusting=self._trusting)
         raise Refusal(f"The address leads on to another one more than {REDIRECTS} times.")
+
+    async def _see(self, response: httpcore.Response, headers: httpx.Headers, url: httpx.URL) -> Seen:
+        gzipped = "gzip" in headers.get("content-encoding", "")
+        inflater = zlib.decompressobj(wbits=31) if gzipped else None
+        beginning = bytearray()
+        with suppress(zlib.error):  # a title that cannot be read is no reason to call the page unreachable
+            async for piece in response.aiter_stream():
+                room = LOOKED_AT - len(beginning)
+                beginning += inflater.decompress(piece, room) if inflater else piece[:room]
+                if len(beginning) >= LOOKED_AT:
+                    break
+        return Seen(response.status, bare(str(url)), bytes(beginning))
 
     def _get(self, url: httpx.URL, validators: Validators) -> AbstractAsyncContextManager[httpcore.Response]:
         address = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)

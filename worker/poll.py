@@ -12,7 +12,7 @@ from sqlalchemy.orm import selectinload
 from app.database import Sessions, transaction
 from app.domain.alerts import alert_of, from_story
 from app.domain.entries import Entry
-from app.domain.feeds import Feed, Policy, next_poll
+from app.domain.feeds import Feed, Policy, next_poll, why_then
 from app.domain.stories import STILL_FRESH, Story, remember, rings
 from app.domain.topics import every_topic
 from app.polling import enqueue_poll
@@ -42,7 +42,7 @@ class Poller:
     async def poll_feed(self, feed_id: int) -> None:
         async with transaction(self.sessions) as session:
             feed = await session.get(Feed, feed_id)
-        if feed is None:  # taken out of the list meanwhile
+        if feed is None or feed.paused_at is not None:  # taken out of the list meanwhile, or held
             return
         found = await self._find(feed)
         async with transaction(self.sessions) as session:
@@ -85,7 +85,11 @@ class Poller:
             gone=found.gone,
             now=now,
         )
-        await enqueue_poll(session, feed, at=feed.next_poll_at)
+        feed.next_poll_because = why_then(every=self.every, misses=feed.misses, asked=found.wait, gone=found.gone)
+        if feed.paused_at is None:
+            await enqueue_poll(session, feed, at=feed.next_poll_at)
+        else:  # paused while it was being asked
+            feed.next_poll_at = None
         if found.trouble:
             log.warning("feed %d (%s): %s", feed.id, feed.title or bare(feed.url), found.trouble)
 

@@ -8,7 +8,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 
 from app.database import Sessions, transaction
-from app.domain import requests, subscriptions
+from app.domain import lookups, requests, subscriptions
 from app.domain.alerts import alert_by_id, close_if_done, unfinished
 from app.domain.feeds import feed_by_id
 from app.polling import enqueue_poll, without_poll
@@ -49,6 +49,7 @@ async def forget(sessions: Sessions, queue: App) -> None:
     await queue.job_manager.delete_old_jobs(nb_hours=72, include_failed=True, include_aborted=True)
     async with transaction(sessions) as session:
         await requests.forget(session, datetime.now(UTC))
+        await lookups.forget(session, datetime.now(UTC))
         count = await subscriptions.forget(session, ended_before=datetime.now(UTC) - KEPT)
     if count:
         log.info("forgot %d subscriptions that ended over %d days ago", count, KEPT.days)

@@ -73,6 +73,34 @@ def next_poll(
     return now + wait * (1 + 0.1 * luck)
 
 
+def why_then(*, every: timedelta, misses: int, asked: timedelta | None, gone: bool) -> str:
+    """The reason of `next_poll`, for a person."""
+    if gone:
+        return "The publisher says that this feed is gone for good, so it is asked once a week."
+    if misses:
+        return "It failed, so it is asked less often." if misses == 1 else f"It failed {misses} times in a row."
+    if asked and asked > every:
+        return f"The publisher asks to be left alone for {in_words(min(asked, A_DAY))}."
+    return f"Every {in_words(every)}."
+
+
+def in_words(span: timedelta) -> str:
+    seconds = span.total_seconds()
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= size:
+            count = round(seconds / size)
+            return f"{count} {name}{'' if count == 1 else 's'}"
+    return "moment"
+
+
+def state_of(feed: Feed) -> str:
+    if feed.paused_at is not None:
+        return "paused"
+    if feed.polled_at is None:
+        return "new"
+    return "trouble" if feed.trouble else "well"
+
+
 async def feed_by_id(session: AsyncSession, feed_id: int) -> Feed | None:
     return await session.get(Feed, feed_id, populate_existing=True)
 
@@ -81,6 +109,14 @@ async def feed_by_url(session: AsyncSession, url: str) -> Feed:
     feed = await session.scalar(select(Feed).where(Feed.url == url.strip()))
     if feed is None:
         raise NotFound(f"There is no feed {url}. ./newsbell feed list shows them all.")
+    return feed
+
+
+async def feed_for_change(session: AsyncSession, feed_id: int) -> Feed:
+    query = select(Feed).where(Feed.id == feed_id).options(selectinload(Feed.topics)).with_for_update(of=Feed)
+    feed = await session.scalar(query)
+    if feed is None:
+        raise NotFound("There is no such feed.")
     return feed
 
 

@@ -27,3 +27,7 @@ class TooMany(Refusal):
     def __init__(self, sentence: str, wait: float) -> None:
         super().__init__(sentence)
         self.wait = wait
+
+
+class Unavailable(Refusal):
+    """What it takes is not there at the moment; nothing was changed."""

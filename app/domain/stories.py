@@ -253,3 +253,14 @@ async def since(session: AsyncSession, story_id: int, limit: int) -> Sequence[St
     """
     query = select(Story).where(Story.id > story_id).options(selectinload(Story.topics))
     return (await session.scalars(query.order_by(Story.id.desc()).limit(limit))).all()[::-1]
+
+
+async def count_by_feed(session: AsyncSession, since: datetime) -> dict[int, int]:
+    """How many stories each feed has brought since then."""
+    query = (
+        select(story_feeds.c.feed_id, func.count())
+        .join(Story, Story.id == story_feeds.c.story_id)
+        .where(Story.seen_at >= since)
+        .group_by(story_feeds.c.feed_id)
+    )
+    return {feed_id: count for feed_id, count in await session.execute(query)}

@@ -420,3 +420,14 @@ async def forget(session: AsyncSession, *, ended_before: datetime) -> int:
         delete(Subscription).where(Subscription.ended_at < ended_before).returning(Subscription.id)
     )
     return len(gone.all())
+
+
+async def count_followers(session: AsyncSession) -> dict[int, int]:
+    """Living subscriptions by the topic they follow."""
+    query = (
+        select(follows.c.topic_id, func.count())
+        .join(Subscription, Subscription.id == follows.c.subscription_id)
+        .where(Subscription.ended_at.is_(None))
+        .group_by(follows.c.topic_id)
+    )
+    return {topic_id: count for topic_id, count in await session.execute(query)}

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.base import Base
-from app.domain.refusals import Refusal
+from app.domain.refusals import NotFound, Refusal
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -28,9 +28,17 @@ class Topic(Base):
 def a_topic(slug: str, name: str, *, description: str = "", synonyms: Iterable[str] = ()) -> Topic:
     if not SLUG.fullmatch(slug) or len(slug) > 64:
         raise Refusal(f"“{slug}” cannot be a topic's short name: use small letters, digits and single hyphens.")
+    topic = Topic(slug=slug)
+    describe(topic, name=name, description=description, synonyms=synonyms)
+    return topic
+
+
+def describe(topic: Topic, *, name: str, description: str, synonyms: Iterable[str]) -> None:
+    """What readers see of it, and which tags of publishers mean it. The short name stays: sites' programs use it."""
     if not fold(name):
         raise Refusal("A topic needs a name that readers can read.")
-    return Topic(slug=slug, name=name.strip(), description=description.strip(), synonyms=[s.strip() for s in synonyms])
+    topic.name, topic.description = name.strip(), description.strip()
+    topic.synonyms = [word.strip() for word in synonyms if word.strip()]
 
 
 def fold(text: str) -> str:
@@ -76,3 +84,10 @@ async def topics_named(session: AsyncSession, slugs: Collection[str]) -> list[To
         known = ", ".join(found) or "none yet"
         raise Refusal(f"There is no topic “{unknown[0]}”. Topics are: {known}.")
     return [found[slug] for slug in dict.fromkeys(slugs)]
+
+
+async def topic_for_change(session: AsyncSession, slug: str) -> Topic:
+    topic = await session.scalar(select(Topic).where(Topic.slug == slug).with_for_update())
+    if topic is None:
+        raise NotFound("There is no such topic.")
+    return topic

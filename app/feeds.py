@@ -1,0 +1,188 @@
+"""Feeds and topics at the desk: where stories come from and what readers follow. Owners change them, all may look."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.asking import ask
+from app.context import HereSite, OwnerActor, WriterActor
+from app.database import transaction
+from app.domain import audit
+from app.domain.editors import Actor
+from app.domain.feeds import Feed, every_feed, feed_for_change
+from app.domain.lookups import Kind
+from app.domain.refusals import Conflict
+from app.domain.stories import count_by_feed
+from app.domain.subscriptions import count_followers
+from app.domain.topics import Topic, describe, every_topic, topic_for_change, topics_named
+from app.once import Once
+from app.polling import enqueue_poll, poll_now
+from app.shapes import problems
+from app.source_shapes import (
+    DeskTopicOut,
+    FeedChangeIn,
+    FeedIn,
+    FeedOut,
+    FeedsOut,
+    PreviewIn,
+    PreviewOut,
+    TopicChangeIn,
+    TopicIn,
+    TopicsOut,
+    desk_topic_out,
+    feed_out,
+)
+from app.sources import add_feed, add_topic
+
+router = APIRouter(prefix="/api", tags=["feeds and topics"])
+
+Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
+Slug = Annotated[str, Path(max_length=64, pattern=r"^[a-z0-9-]+$")]
+CHANGING = problems(401, 403, 404, 409, 422)
+LATELY = timedelta(hours=24)
+
+
+@router.get("/feeds", responses=problems(401, 403))
+async def feeds(here: HereSite, actor: WriterActor) -> FeedsOut:
+    """All of them, with what went wrong and when each is asked next."""
+    async with transaction(here.sessions) as session:
+        brought = await count_by_feed(session, _now() - LATELY)
+        return FeedsOut(items=[feed_out(feed, brought.get(feed.id, 0)) for feed in await every_feed(session)])
+
+
+@router.post("/feeds", status_code=201, responses=problems(401, 403, 409, 413, 422))
+async def follow(actor: OwnerActor, wish: FeedIn, once: Once) -> FeedOut:
+    """It is asked at once. What it lists today is remembered and does not ring."""
+
+    async def work(session: AsyncSession) -> FeedOut:
+        feed = await add_feed(session, wish.url, wish.topics, wish.policy, once.now)
+        _note(session, actor, "feed.add", feed.url, policy=feed.policy, topics=wish.topics)
+        return feed_out(feed, 0)
+
+    return await once(actor, FeedOut, work)
+
+
+@router.post("/feeds/preview", responses=problems(401, 403, 413, 422, 429, 503))
+async def preview(here: HereSite, actor: OwnerActor, wish: PreviewIn) -> PreviewOut:
+    """What is in a document, and of which topics it would be. Nothing is kept."""
+    return PreviewOut(**await ask(here, Kind.FEED, wish.url))
+
+
+@router.patch("/feeds/{id}", responses=problems(401, 403, 404, 413, 422))
+async def change(here: HereSite, actor: OwnerActor, id: Id, wish: FeedChangeIn) -> FeedOut:
+    """It counts from the next story on. Paused, it is not asked; resumed, it is asked at once."""
+    async with transaction(here.sessions) as session:
+        feed = await feed_for_change(session, id)
+        if wish.topics is not None:
+            feed.topics = await topics_named(session, wish.topics)
+        if wish.policy is not None:
+            feed.policy = wish.policy
+        if wish.paused is not None and wish.paused is not (feed.paused_at is not None):
+            await _hold(session, feed) if wish.paused else await _resume(session, feed)
+            _note(session, actor, "feed.pause" if wish.paused else "feed.resume", feed.url)
+        if changed := wish.model_dump(mode="json", exclude_none=True, exclude={"paused"}):
+            _note(session, actor, "feed.change", feed.url, **changed)
+        await session.flush()
+        brought = await count_by_feed(session, _now() - LATELY)
+        return feed_out(feed, brought.get(feed.id, 0))
+
+
+async def _hold(session: AsyncSession, feed: Feed) -> None:
+    feed.paused_at, feed.next_poll_at, feed.next_poll_because = _now(), None, ""
+
+
+async def _resume(session: AsyncSession, feed: Feed) -> None:
+    feed.paused_at = None
+    await enqueue_poll(session, feed)
+    await poll_now(session, feed)
+
+
+@router.delete("/feeds/{id}", status_code=204, responses=problems(401, 403, 404, 422))
+async def unfollow(here: HereSite, actor: OwnerActor, id: Id) -> None:
+    """It is not asked any more. Its stories and their alerts stay."""
+    async with transaction(here.sessions) as session:
+        feed = await feed_for_change(session, id)
+        _note(session, actor, "feed.delete", feed.url)
+        await session.delete(feed)
+
+
+@router.post("/feeds/{id}/poll", status_code=202, responses=CHANGING)
+async def poll(here: HereSite, actor: OwnerActor, id: Id) -> FeedOut:
+    """Now, out of turn. Asking twice is asking once."""
+    async with transaction(here.sessions) as session:
+        feed = await feed_for_change(session, id)
+        if feed.paused_at is not None:
+            raise Conflict("This feed is paused. Resume it, and it is asked at once.")
+        await poll_now(session, feed)
+        _note(session, actor, "feed.poll", feed.url)
+        brought = await count_by_feed(session, _now() - LATELY)
+        return feed_out(feed, brought.get(feed.id, 0))
+
+
+@router.get("/topics", responses=problems(401, 403))
+async def topics(here: HereSite, actor: WriterActor) -> TopicsOut:
+    """All of them, with how many readers follow each."""
+    async with transaction(here.sessions) as session:
+        followers, of = await count_followers(session), await _feeds_of(session)
+        found = await every_topic(session)
+    return TopicsOut(items=[desk_topic_out(t, followers.get(t.id, 0), of[t.id]) for t in found])
+
+
+@router.post("/topics", status_code=201, responses=problems(401, 403, 409, 413, 422))
+async def add(actor: OwnerActor, wish: TopicIn, once: Once) -> DeskTopicOut:
+    """Readers can follow it from this moment on."""
+
+    async def work(session: AsyncSession) -> DeskTopicOut:
+        topic = await add_topic(session, wish.slug, wish.name, description=wish.description, synonyms=wish.synonyms)
+        _note(session, actor, "topic.add", topic.slug, name=topic.name)
+        return desk_topic_out(topic, 0, 0)
+
+    return await once(actor, DeskTopicOut, work)
+
+
+@router.patch("/topics/{slug}", responses=problems(401, 403, 404, 413, 422))
+async def rename(here: HereSite, actor: OwnerActor, slug: Slug, wish: TopicChangeIn) -> DeskTopicOut:
+    """The short name stays: sites' programs and saved links use it."""
+    async with transaction(here.sessions) as session:
+        topic = await topic_for_change(session, slug)
+        changed = wish.model_dump(exclude_none=True)
+        now = {"name": topic.name, "description": topic.description, "synonyms": topic.synonyms}
+        describe(topic, **(now | changed))
+        _note(session, actor, "topic.change", slug, **changed)
+        return await _shown(session, topic)
+
+
+@router.delete("/topics/{slug}", status_code=204, responses=CHANGING)
+async def remove(here: HereSite, actor: OwnerActor, slug: Slug, force: Annotated[bool, Query()] = False) -> None:
+    """Refused while readers follow it or feeds bring it, unless `force` says that this is known."""
+    async with transaction(here.sessions) as session:
+        topic = await topic_for_change(session, slug)
+        shown = await _shown(session, topic)
+        if (shown.followers or shown.feeds) and not force:
+            raise Conflict(
+                f"Readers who follow {topic.name}: {shown.followers:,}; feeds that bring it: {shown.feeds}. "
+                "With force=true it is deleted all the same."
+            )
+        _note(session, actor, "topic.delete", slug, followers=shown.followers, feeds=shown.feeds)
+        await session.delete(topic)
+
+
+async def _shown(session: AsyncSession, topic: Topic) -> DeskTopicOut:
+    followers, of = await count_followers(session), await _feeds_of(session)
+    return desk_topic_out(topic, followers.get(topic.id, 0), of[topic.id])
+
+
+async def _feeds_of(session: AsyncSession) -> Counter[int]:
+    """How many feeds bring a topic."""
+    return Counter(topic.id for feed in await every_feed(session) for topic in feed.topics)
+
+
+def _note(session: AsyncSession, actor: Actor, action: str, subject: str, **detail: object) -> None:
+    audit.note(session, _now(), actor=actor.name, action=action, subject=subject, **detail)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
