@@ -1,4 +1,4 @@
-"""The preferences page: what a reader follows and wants to be told, and the way out. Opened by the key the browser kept."""
+"""The preferences page: what a reader follows and wants to hear, and the way out. Opened by the key a browser kept."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime, time, timedelta
