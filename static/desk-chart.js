@@ -8,7 +8,7 @@ const HEIGHT = 100; // of the drawing; how high it stands on the page is the sty
 
 const SERIES = [
   ["accepted", "Handed over"],
-  ["shown", "Shown"],
+  ["shown", "Shown, about"],
   ["clicked", "Clicked"],
 ];
 
@@ -21,22 +21,27 @@ const SPANS = [
 
 const number = new Intl.NumberFormat(language);
 
-/** `minutes`: [{minute, accepted, shown, clicked}], `minute` counted from the release. */
-export function minutesChart(minutes) {
+/** `minutes`: [{minute, accepted, shown, clicked}], `minute` counted from the release. `kept.at` is what was chosen. */
+export function minutesChart(minutes, kept = { at: 0 }) {
   const last = Math.max(0, ...minutes.map(({ minute }) => minute));
   const offered = SPANS.slice(0, SPANS.findIndex(({ span }) => last < span) + 1 || SPANS.length);
+  const now = offered[kept.at] ?? offered[0];
   const strips = make("div", { className: "strips" });
   const figure = make("figure", { className: "chart" }, make("figcaption", {}, "The minutes after the release"));
-  if (offered.length > 1) figure.append(choice(offered, (chosen) => draw(strips, minutes, chosen)));
+  const choose = (span) => {
+    kept.at = SPANS.indexOf(span);
+    draw(strips, minutes, span);
+  };
+  if (offered.length > 1) figure.append(choice(offered, now, choose));
   figure.append(strips, table(minutes));
-  draw(strips, minutes, offered[0]);
+  draw(strips, minutes, now);
   return figure;
 }
 
-function choice(offered, choose) {
-  const buttons = offered.map((span, at) => {
+function choice(offered, now, choose) {
+  const buttons = offered.map((span) => {
     const button = make("button", { type: "button" }, span.name);
-    button.setAttribute("aria-pressed", String(at === 0));
+    button.setAttribute("aria-pressed", String(span === now));
     button.addEventListener("click", () => {
       for (const each of buttons) each.setAttribute("aria-pressed", String(each === button));
       choose(span);

@@ -91,6 +91,7 @@ function shown(place, url, found, desk, close) {
       desk.say("The feed is added, and asked for the first time now.");
       close();
       await desk.refresh();
+      desk.watch();
     },
   });
   place.replaceChildren(...head, ...(found.entries.length ? [entries(found.entries, desk.topics)] : []), deciding);

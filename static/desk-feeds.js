@@ -15,7 +15,10 @@ const SOON = [1_500, 3_000, 6_000]; // milliseconds: when to look what a poll ha
 export async function view(main, { session, say }) {
   const owner = session.editor.role === "owner";
   const places = Object.fromEntries(["feeds", "newFeed", "topics", "aTopic"].map((name) => [name, make("div", {})]));
-  const desk = { owner, say, topics: [], refresh: () => show(places, desk) };
+  const refresh = () => show(places, desk);
+  const quietly = () => document.hidden || inUse(main) || refresh();
+  const watch = () => SOON.forEach((wait) => setTimeout(quietly, wait));
+  const desk = { owner, say, topics: [], refresh, watch };
   main.append(make("h1", { tabIndex: -1 }, "Feeds and topics"));
   if (!owner)
     main.append(
@@ -42,13 +45,13 @@ export async function view(main, { session, say }) {
       places.topics,
     ),
   );
-  await desk.refresh();
-  const timer = setInterval(() => document.hidden || inUse(main) || desk.refresh(), REFRESH);
+  await refresh();
+  const timer = setInterval(quietly, REFRESH);
   return () => clearInterval(timer);
 }
 
-/** Somebody fills in a form or has the keyboard there: nothing changes under their hands. */
-const inUse = (main) => main.querySelector("form") || main.contains(document.activeElement);
+/** Somebody fills in a form or answers a question: nothing changes under their hands. */
+const inUse = (main) => main.querySelector("form") || document.querySelector("dialog[open]");
 
 function section(title, id, beside, ...content) {
   const head = make("div", { className: "part-head" }, make("h2", { id }, title), ...beside);
@@ -122,7 +125,7 @@ function facts(feed, topics) {
       "Next",
       feed.next_poll_at
         ? [ahead(new Date(feed.next_poll_at), Date.now()), because(feed)]
-        : [feed.state === "paused" ? "when somebody resumes it" : "not planned"],
+        : [feed.state === "paused" ? "when somebody resumes it" : "at once"],
     ],
     ["New stories", [POLICIES[feed.policy], small(`${counted(feed.stories_24h, "story", "stories")} in 24 hours`)]],
     ["Topics", [followed.length ? new Intl.ListFormat(language).format(followed) : "by each story’s own tags only"]],
@@ -172,7 +175,7 @@ function actions(feed, topics, desk, place) {
 async function poll(feed, desk) {
   await call("POST", `api/feeds/${feed.id}/poll`);
   desk.say(`“${nameOf(feed)}” is asked now.`);
-  for (const wait of SOON) setTimeout(desk.refresh, wait);
+  desk.watch();
 }
 
 function edited(feed, topics, desk, place, bar, change) {

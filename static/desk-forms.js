@@ -54,47 +54,37 @@ export function form({ parts, action, send, cancel = null, className = "" }) {
   const whole = make("form", { className: `form ${className}`, noValidate: true }, ...parts, problem, buttons);
   whole.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (!button.disabled) submit();
+    problem.hidden = true;
+    busy(button, () => send(whole).catch((error) => explain(problem, error)));
   });
-  async function submit() {
-    problem.hidden = button.disabled = true;
-    try {
-      await send(whole);
-    } catch (error) {
-      explain(problem, error);
-    } finally {
-      button.disabled = false;
-    }
-  }
   return whole;
 }
 
+/** Not `disabled`, which would take the keyboard away from whoever has just pressed it. */
+async function busy(button, action) {
+  if (button.ariaDisabled === "true") return;
+  button.ariaDisabled = "true";
+  await action().finally(() => (button.ariaDisabled = null));
+}
+
+const ODD = "Something went wrong in this browser. Reload the page, then try again.";
+
+function sentence(error) {
+  if (error instanceof Problem) return error.message;
+  console.error(error);
+  return ODD;
+}
+
 export function explain(place, error) {
-  if (!(error instanceof Problem)) console.error(error);
-  place.textContent =
-    error instanceof Problem ? error.message : "Something went wrong in this browser. Reload the page, then try again.";
+  place.textContent = sentence(error);
   place.hidden = false;
 }
 
 /** A button that does one thing at a time; what it throws goes to `tell`. */
 export function doing(words, action, tell, className = "") {
   const button = make("button", { type: "button", className }, words);
-  button.addEventListener("click", async () => {
-    if (button.disabled) return;
-    button.disabled = true;
-    try {
-      await action(button);
-    } catch (error) {
-      tell(
-        error instanceof Problem
-          ? error.message
-          : "Something went wrong in this browser. Reload the page, then try again.",
-      );
-      if (!(error instanceof Problem)) console.error(error);
-    } finally {
-      button.disabled = false;
-    }
-  });
+  const act = async () => action(button);
+  button.addEventListener("click", () => busy(button, () => act().catch((error) => tell(sentence(error)))));
   return button;
 }
 

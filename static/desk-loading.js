@@ -17,13 +17,14 @@ export async function loading(parent, { what, load, show }) {
   }
 }
 
-/** Whoever was in there with the keyboard stays there. */
+/** Whoever was in there with the keyboard stays there: at what reads the same, if it is there again. */
 function fill(parent, parts) {
-  const held = parent.contains(document.activeElement);
+  const held = parent.contains(document.activeElement) && document.activeElement;
   parent.replaceChildren(...parts);
   if (!held) return;
   parent.tabIndex = -1;
-  parent.focus({ preventScroll: true });
+  const same = [...parent.querySelectorAll(held.localName)].find((each) => each.textContent === held.textContent);
+  (held === parent ? parent : (same ?? parent)).focus({ preventScroll: true });
 }
 
 export function status(sentence) {

@@ -14,15 +14,18 @@ const YOUNG = 24 * 3_600_000; // milliseconds for which stops and clicks are sti
 export function report(parent, alertId) {
   const place = make("section", { className: "report" });
   parent.append(place);
+  const kept = { at: 0 }; // the span of the chart, which stays when the figures are new
   let timer;
   let ended = false;
   const load = () => call("GET", `api/alerts/${alertId}/report`);
   const show = (told) => {
-    const wait = pause(told.alert, Date.now());
-    if (wait && !ended) timer = setTimeout(refresh, wait);
-    return told.alert.released_at ? whole(told) : [unreleased()];
+    later(pause(told.alert, Date.now()));
+    return told.alert.released_at ? whole(told, kept) : [unreleased()];
   };
-  const refresh = () => place.isConnected && loading(place, { what: "the report", load, show });
+  const refresh = () => loading(place, { what: "the report", load, show });
+  // What somebody has unfolded does not fold itself up.
+  const quietly = (wait) => (place.querySelector("details[open]") || document.hidden ? later(wait) : refresh());
+  const later = (wait) => wait && !ended && (timer = setTimeout(() => place.isConnected && quietly(wait), wait));
   refresh();
   return () => {
     ended = true;
@@ -39,7 +42,7 @@ function pause({ released_at: released, finished_at: finished }, now) {
 const unreleased = () =>
   make("p", { className: "lone" }, "This alert has not been released, so there is nothing to report yet.");
 
-function whole(told) {
+function whole(told, kept) {
   const { alert } = told;
   const path = `/api/alerts/${alert.id}/report`;
   return [
@@ -47,7 +50,7 @@ function whole(told) {
     make("p", { className: "speed" }, ...speed(told)),
     figures(results(told)),
     make("p", { className: "note-small" }, explained(told)),
-    ...(told.minutes.length ? [minutesChart(sinceRelease(told))] : []),
+    ...(told.minutes.length ? [minutesChart(sinceRelease(told), kept)] : []),
     ...services(told.lanes),
     exports(path),
   ];
@@ -78,7 +81,11 @@ function results({ alert, delivered, shown, clicked, closed, stopped, topic_off:
   const of = (part) => (share(part, delivered) ? `${share(part, delivered)} of the delivered` : "");
   return [
     { name: "Delivered", figure: count(delivered), note: `of ${counted(alert.recipients, "reader")}` },
-    { name: "Shown", figure: shown.estimated === null ? "–" : about(shown.estimated), note: of(shown.estimated) },
+    {
+      name: "Shown",
+      figure: shown.counted ? about(shown.estimated) : "–",
+      note: shown.counted ? of(shown.estimated) : "",
+    },
     { name: "Clicked", figure: count(clicked), note: of(clicked) },
     { name: "Closed", figure: count(closed), note: of(closed) },
     { name: "Stopped all", figure: count(stopped), note: "within 24 hours" },
@@ -91,10 +98,8 @@ function explained({ alert, shown }) {
     Date.now() - Date.parse(alert.released_at) < YOUNG
       ? "Readers’ clicks and stops are counted for a day, so these figures still grow. "
       : "";
-  const sample =
-    shown.sample && shown.sample < 1 ? `one browser in ${Math.round(1 / shown.sample)} tells` : "browsers tell";
-  const did = `${count(shown.counted)} did`;
-  return `${counting}“Shown” is an estimate: ${sample} us when it has shown an alert (${did}), and Safari never does.`;
+  const asked = shown.sample < 1 ? `one browser in ${Math.round(1 / shown.sample)} is` : "browsers are";
+  return `${counting}“Shown” is an estimate: ${asked} asked to tell, ${count(shown.counted)} did, and not all can.`;
 }
 
 function sinceRelease({ alert, minutes }) {
@@ -124,6 +129,7 @@ function services(lanes) {
     { name: "Push service", cell: ({ service, lane }) => service || lane },
     { name: "Readers", cell: ({ recipients }) => count(recipients), figure: true },
     { name: "Delivered", cell: ({ accepted }) => count(accepted), figure: true },
+    { name: "Clicked", cell: ({ clicked }) => count(clicked), figure: true },
     ...happened.map(([key, name]) => ({ name, cell: (lane) => count(lane[key] ?? 0), figure: true })),
     { name: "90\u00a0% after", cell: ({ seconds_to: to }) => lasting(to?.[90]), figure: true },
   ];

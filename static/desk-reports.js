@@ -31,8 +31,8 @@ export async function view(main) {
   return () => clearInterval(timer);
 }
 
-/** Somebody reads it with the keyboard, or has unfolded something: it does not change under their hands. */
-const busy = (main) => main.contains(document.activeElement) && document.activeElement.localName !== "h1";
+/** Somebody has unfolded something: it does not fold itself up again. */
+const busy = (main) => main.querySelector("details[open]");
 
 function part(title, id, ...content) {
   const section = make("section", { className: "part" }, make("h2", { id }, title), ...content);
@@ -88,7 +88,11 @@ function perDay(days) {
     },
     { name: "Stopped all", cell: when(({ stopped }) => count(stopped)), figure: true },
   ];
-  return table("The days", columns, days);
+  return table(
+    "The days",
+    columns,
+    days.toSorted((one, other) => other.day.localeCompare(one.day)),
+  );
 }
 
 function bar(ratio) {
