@@ -11,6 +11,7 @@ import { wordsOf } from "./desk-wire.js";
 import { language, make } from "./page.js";
 
 const PAUSE = 800; // milliseconds after the last key until a draft is saved
+const A_CLICK = 400; // milliseconds
 const LEVELS = [
   { value: "breaking", words: "Breaking", about: "Passes quiet hours and limits." },
   { value: "normal", words: "Normal", about: "A new story." },
@@ -63,8 +64,9 @@ export function composer(pane, desk, draft) {
     ...(may ? [when.element] : [make("p", { className: "note-small" }, "An editor releases it. Your draft is kept here.")]),
   );
   const beside = make("div", { className: "beside" }, audience.element, view.warnings, shown.element);
+  const title = make("h1", {}, draft.id ? "Draft" : "New alert");
   pane.append(
-    make("h1", {}, draft.id ? "Draft" : "New alert"),
+    title,
     make("div", { className: "composing" }, form, beside),
     make("div", { className: "foot" }, view.problem, view.saved, buttons),
   );
@@ -97,7 +99,8 @@ export function composer(pane, desk, draft) {
   });
   form.addEventListener("change", ({ target }) => {
     nameButtons(audience.found());
-    if (target.name === "url") checkLink().catch(() => {});
+    // Not in the middle of the click that has left the field: what it says would move the page away under it.
+    if (target.name === "url") setTimeout(checkLink, A_CLICK);
   });
   form.addEventListener("submit", (event) => event.preventDefault());
 
@@ -116,6 +119,7 @@ export function composer(pane, desk, draft) {
           ? await call("POST", "api/alerts", { body, once: intention() })
           : await call("PATCH", `api/alerts/${draft.id}`, { body });
         desk.changed(draft);
+        title.textContent = "Draft";
         if (made && !left) history.replaceState(null, "", `#/alerts/${draft.id}`);
       } catch (error) {
         view.saved.textContent = "";
