@@ -20,6 +20,7 @@ from app.domain.sign_ins import actor_of_session
 from app.domain.subscriptions import Browser, a_browser
 from app.oidc import SingleSignOn
 from app.passwords import Passwords
+from app.receipt_box import ReceiptBox
 from app.settings import Settings
 from app.streams import Streams
 
@@ -37,6 +38,7 @@ class Site:
     sign_on: SingleSignOn | None = None
     passwords: Passwords = field(default_factory=Passwords)
     streams: Streams = field(default_factory=Streams)
+    receipts: ReceiptBox = field(default_factory=ReceiptBox)
     # Addresses that are being looked at for somebody: each holds a request and a worker's place.
     questions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(10))
     # Under which addresses are counted that guess at passwords: it dies with the process, and with it what they mean.

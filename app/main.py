@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import alerts, bell, database, desk, docs, feeds, links, live, people, preferences, prompt, signin
+from app import alerts, bell, database, desk, docs, feeds, links, live, people, preferences, prompt, reports, signin
 from app.context import STATIC, Site
 from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated, Unavailable
 from app.logs import speak
@@ -55,7 +55,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        site: Site = app.state.site
+        async with site.receipts.emptied(site.sessions):
+            yield
         await engine.dispose()
 
     app = FastAPI(title="Newsbell", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_tags=docs.TAGS)
@@ -69,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(alerts.router)
     app.include_router(bell.router)
     app.include_router(live.router)
+    app.include_router(reports.router)
     app.include_router(feeds.router)
     app.include_router(links.router)
     app.add_api_route("/healthz", healthz, include_in_schema=False)

@@ -36,6 +36,7 @@ NOUNS = [
     "troubles",
     "subscriptions",
     "reports",
+    "pace_meter",
     "moments",
     "own_browsers",
     "approvals",

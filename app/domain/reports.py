@@ -1,15 +1,20 @@
 """Reports: what came of an alert, from its pages of the ledger, their beats and the receipts."""
 
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
+from typing import NamedTuple
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
 
 from app.domain.alerts import Alert
-from app.domain.shards import COUNTED, Beat, Shard
+from app.domain.receipts import Event, Receipt, estimate
+from app.domain.shards import COUNTED, Beat, Shard, progress_of
 
 PERCENT = (50, 90, 99)
 LATELY = timedelta(seconds=3)  # over which the present speed is measured
@@ -77,3 +82,122 @@ async def per_second(session: AsyncSession, alert_id: UUID, now: datetime) -> fl
     query = select(func.coalesce(func.sum(Beat.accepted), 0)).join(Shard, Shard.id == Beat.shard_id)
     lately = await session.scalar(query.where(Shard.alert_id == alert_id, Beat.at > now - LATELY, Beat.at <= now))
     return round(float(lately or 0) / LATELY.total_seconds(), 1)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What came of an alert."""
+
+    delivered: int
+    shown: int  # as far as browsers told; see `estimated`
+    estimated: int
+    clicked: int
+    closed: int
+    stopped: int
+    topic_off: int
+
+
+async def results(session: AsyncSession, alerts: Collection[Alert]) -> dict[UUID, Results]:
+    ids = [alert.id for alert in alerts]
+    counts, told = await progress_of(session, ids), await _told(session, ids)
+    return {alert.id: _results(alert, counts[alert.id]["accepted"], told[alert.id]) for alert in alerts}
+
+
+def _results(alert: Alert, delivered: int, told: Mapping[Event, int]) -> Results:
+    shown = told.get(Event.SHOWN, 0)
+    others = {event.value: told.get(event, 0) for event in Event if event is not Event.SHOWN}
+    return Results(delivered, shown, estimate(shown, alert.recipients, delivered), **others)
+
+
+async def _told(session: AsyncSession, alert_ids: Collection[UUID]) -> dict[UUID, Counter[Event]]:
+    query = select(Receipt.alert_id, Receipt.event, func.sum(Receipt.count)).where(Receipt.alert_id.in_(alert_ids))
+    found: defaultdict[UUID, Counter[Event]] = defaultdict(Counter)
+    for alert_id, event, count in await session.execute(query.group_by(Receipt.alert_id, Receipt.event)):
+        found[alert_id][event] = int(count)
+    return found
+
+
+async def told_by_lane(session: AsyncSession, alert_id: UUID) -> dict[str, Counter[Event]]:
+    """What browsers told of an alert, by the push service that they named."""
+    query = select(Receipt.lane, Receipt.event, func.sum(Receipt.count)).where(Receipt.alert_id == alert_id)
+    found: defaultdict[str, Counter[Event]] = defaultdict(Counter)
+    for lane, event, count in await session.execute(query.group_by(Receipt.lane, Receipt.event)):
+        found[lane][event] = int(count)
+    return found
+
+
+class Minute(NamedTuple):
+    minute: datetime
+    accepted: int
+    shown: int  # as far as browsers told
+    clicked: int
+
+
+CHARTED = timedelta(days=1)
+
+_MINUTES = text("""
+    SELECT minute, CAST(sum(accepted) AS int), CAST(sum(shown) AS int), CAST(sum(clicked) AS int) FROM (
+        SELECT date_trunc('minute', at) AS minute, beats.accepted, 0 AS shown, 0 AS clicked
+        FROM beats JOIN shards ON shards.id = shard_id WHERE alert_id = :alert
+        UNION ALL
+        SELECT minute, 0, CASE event WHEN 'shown' THEN count ELSE 0 END, CASE event WHEN 'clicked' THEN count ELSE 0 END
+        FROM receipts WHERE alert_id = :alert AND event IN ('shown', 'clicked')) AS happened
+    WHERE minute < :end GROUP BY minute ORDER BY minute
+""")
+
+
+async def minutes(session: AsyncSession, alert: Alert) -> list[Minute]:
+    """Those of the first day in which something happened."""
+    if alert.released_at is None:
+        return []
+    found = await session.execute(_MINUTES, {"alert": alert.id, "end": alert.released_at + CHARTED})
+    return [Minute(*row) for row in found]
+
+
+async def released(session: AsyncSession, since: datetime, until: datetime) -> Sequence[Alert]:
+    """What went out in a period, the newest first, without what only editors got."""
+    query = select(Alert).where(Alert.released_at > since, Alert.released_at <= until, Alert.for_editor_id.is_(None))
+    return (await session.scalars(query.options(selectinload(Alert.topics)).order_by(Alert.released_at.desc()))).all()
+
+
+class Day(NamedTuple):
+    day: date
+    alerts: int
+    delivered: int
+    estimated: int
+    clicked: int
+    closed: int
+    stopped: int
+    topic_off: int
+
+
+def by_day(
+    alerts: Sequence[Alert], of: Mapping[UUID, Results], since: datetime, until: datetime, zone: tzinfo
+) -> list[Day]:
+    """The days that the period touches, where the newsroom is, the first one first; those without alerts as well."""
+    first, last = since.astimezone(zone).date(), until.astimezone(zone).date()
+    days: dict[date, list[Results]] = {first + timedelta(days=n): [] for n in range((last - first).days + 1)}
+    for alert in alerts:
+        if alert.released_at is not None:
+            days[alert.released_at.astimezone(zone).date()].append(of[alert.id])
+    return [
+        Day(day, len(found), *(sum(getattr(each, name) for each in found) for name in Day._fields[2:]))
+        for day, found in days.items()
+    ]
+
+
+# Whose browsers a push service serves: its host, or anything below it.
+SERVICES = {
+    "fcm.googleapis.com": "Google (Chrome, Opera, Samsung Internet, …)",
+    "jmt17.google.com": "Google (Chromium)",
+    "push.services.mozilla.com": "Mozilla (Firefox)",
+    "push.apple.com": "Apple (Safari)",
+    "notify.windows.com": "Microsoft (Edge)",
+}
+
+
+def service_name(lane: str) -> str:
+    parts = urlsplit(lane)
+    host = parts.hostname or lane
+    known = (name for service, name in SERVICES.items() if host == service or host.endswith("." + service))
+    return next(known, parts.netloc or lane)
