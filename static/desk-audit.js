@@ -67,8 +67,8 @@ function older(whole, next, ask, say) {
       problem.hidden = true;
       try {
         const page = await ask(cursor);
-        const rows = [...listed(page.items).tBodies[0].rows];
-        whole.tBodies[0].append(...rows);
+        const rows = [...listed(page.items).querySelectorAll("tbody tr")];
+        whole.querySelector("tbody").append(...rows);
         rows[0].tabIndex = -1;
         rows[0].focus();
         cursor = page.next;

@@ -9,7 +9,7 @@ const hundredths = new Intl.NumberFormat(language, { maximumSignificantDigits: 2
 export const count = (number) => whole.format(number);
 
 /** An estimate, not more exact than it is. */
-export const about = (number) => `about ${rough.format(number)}`;
+export const about = (number) => rough.format(number);
 
 /** "1 reader", "41,203 readers". */
 export const counted = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;

@@ -1,4 +1,4 @@
-// A table that a phone shows as a list: there, each cell says itself what it is. The roles are named because a browser
+// A table that becomes a list where it has little room: there, each cell says itself what it is. The roles are named because a browser
 // forgets that it is a table as soon as the style sheet lays it out as something else.
 
 import { make } from "./page.js";
@@ -17,7 +17,7 @@ export function table(caption, columns, rows) {
     role("rowgroup", make("thead", {}, role("row", make("tr", {}, ...head)))),
     role("rowgroup", make("tbody", {}, ...lines)),
   );
-  return role("table", whole);
+  return make("div", { className: "frame" }, role("table", whole));
 }
 
 function line(columns, row) {
