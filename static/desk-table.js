@@ -1,5 +1,5 @@
-// A table that becomes a list where it has little room: there, each cell says itself what it is. The roles are named because a browser
-// forgets that it is a table as soon as the style sheet lays it out as something else.
+// A table that becomes a list where it has little room: there, each cell says itself what it is. The roles are named
+// because a browser forgets that it is a table as soon as the style sheet lays it out as something else.
 
 import { make } from "./page.js";
 
