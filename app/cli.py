@@ -26,7 +26,7 @@ from app.polling import poll_now
 from app.sources import add_feed, add_topic
 from app.terminal import Json, database_of, now, out, read_settings, run, run_on_engine, show
 from app.vapid import load_key, make_key
-from bench import crashes, fanout, hanging, scale
+from bench import crashes, desk, fanout, hanging, scale
 from bench.sink import Kind
 
 cli = typer.Typer(
@@ -224,6 +224,17 @@ def bench_crashes(
     if (count := processes or max(os.cpu_count() or 1, 2)) < 2:
         raise Refusal("Somebody must survive to take over: --processes 2 at least.")
     crashes.run(runs=runs, recipients=recipients, processes=count, seed=seed, database=database, as_json=as_json)
+
+
+@bench.command("desk")
+def bench_desk(
+    recipients: Annotated[int, typer.Option(min=1, help="Made-up readers who get each alert.")] = 100_000,
+    processes: Processes = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Alerts, one after the other.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """An alert from the desk: how soon after its time the first push is accepted, and how fresh its progress is."""
+    desk.run(recipients=recipients, processes=processes or os.cpu_count() or 1, rounds=rounds, as_json=as_json)
 
 
 @bench.command("hanging")
