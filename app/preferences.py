@@ -86,6 +86,8 @@ def _a_night(hours: QuietHours | None) -> tuple[time, time] | tuple[None, None]:
 def _some_levels(levels: Collection[Level] | None) -> list[str] | None:
     """All of them is no limit, also should there be more one day."""
     chosen = [level.value for level in Level if levels is None or level in levels]
+    if not chosen:
+        raise Refusal("Leave at least one kind of news. To hear nothing at all, pause or stop instead.")
     return None if len(chosen) == len(Level) else chosen
 
 

@@ -125,7 +125,7 @@ class PreferencesIn(BaseModel):
     daily_limit: int | None = Field(
         None, ge=1, le=1000, description="alerts in any 24 hours; breaking ones ring above it and do not count"
     )
-    levels: list[Level] | None = Field(None, min_length=1, max_length=8, description="which ring; null: all")
+    levels: list[Level] | None = Field(None, max_length=8, description="which ring, one at least; null: all")
     paused_until: AwareDatetime | None = None
     time_zone: str | None = Field(None, max_length=64)
     language: Language | None = None

@@ -1,7 +1,8 @@
-// The reader's own page: topics, pause, stop. Every change is saved at once, and says so.
+// The reader's own page: topics, limits, pause, stop. Every change is saved at once, and says so.
 
 import { Problem, site } from "./api.js";
 import { language, make, ticked, topicBox } from "./page.js";
+import * as limits from "./preferences-limits.js";
 import { mine, permission, resync, stop } from "./subscribe.js";
 
 const find = (selector) => document.querySelector(selector);
@@ -11,6 +12,8 @@ const said = find("#said");
 const dialog = find("#stop-dialog");
 
 const ODD = "Something went wrong in this browser. Reload the page, then try again.";
+let known; // The preferences as they are saved.
+
 const sentence = (error) => (error instanceof Problem ? error.message : ODD);
 
 async function start() {
@@ -18,10 +21,11 @@ async function start() {
   try {
     const here = await site();
     find("#site-name").textContent = here.name;
-    const preferences = (await resync(here)) ?? (await mine(here, "GET"));
-    if (!preferences) return enter("none");
-    showTopics(here.topics, preferences.topics);
-    showPause(preferences.paused_until);
+    known = (await resync(here)) ?? (await mine(here, "GET"));
+    if (!known) return enter("none");
+    showTopics(here.topics, known.topics);
+    limits.show(known);
+    showPause(known.paused_until);
     find("#blocked").hidden = permission() === "granted";
     enter("ready");
   } catch (error) {
@@ -43,6 +47,7 @@ async function save(change) {
     const preferences = await mine(await site(), "PATCH", change());
     if (!preferences) return enter("none");
     said.textContent = "Saved.";
+    known = preferences;
     showPause(preferences.paused_until);
     return true;
   } catch (error) {
@@ -51,9 +56,15 @@ async function save(change) {
   }
 }
 
-// Topics. Changes are sent one after the other, so the last tick is the one that stays.
+// Topics and limits. Changes are sent one after the other, so the last one is the one that stays.
 
 let last = Promise.resolve();
+
+function inTurn(change, takeBack) {
+  last = last.then(async () => {
+    if ((await save(change)) === false) takeBack();
+  });
+}
 
 function showTopics(topics, followed) {
   const boxes = topics.map((topic) => topicBox(topic, followed.includes(topic.slug), true));
@@ -62,11 +73,10 @@ function showTopics(topics, followed) {
 }
 
 fieldset.addEventListener("change", ({ target }) => {
-  last = last.then(async () => {
-    const saved = await save(() => ({ topics: ticked(fieldset) }));
-    if (saved === false) target.checked = !target.checked;
-  });
+  inTurn(() => ({ topics: ticked(fieldset) }), () => (target.checked = !target.checked));
 });
+
+limits.onChange((wish) => inTurn(() => wish, () => limits.show(known)));
 
 // Pause.
 

@@ -282,7 +282,7 @@ class Firefox:
     def focusable(self) -> list[str]:
         """What Tab should come to, in the order of the page."""
         script = f"""
-          return [...document.querySelectorAll("a[href], button, input")]
+          return [...document.querySelectorAll("a[href], button, input, select")]
             .filter((e) => e.checkVisibility() && !e.matches(":disabled")).map({NAMED})"""
         return list(self.driver.page(script))
 

@@ -340,7 +340,7 @@ async def test_a_reader_sees_and_changes_what_is_named_only(api: httpx.AsyncClie
         ({"quiet_hours": {"from": "22:00", "to": "07:00", "zone": "UTC"}}, "quiet_hours.zone: "),
         ({"daily_limit": 0}, "daily_limit: "),
         ({"daily_limit": 1001}, "daily_limit: "),
-        ({"levels": []}, "levels: "),
+        ({"levels": []}, "pause or stop instead"),
         ({"levels": ["shouting"]}, "levels.0: "),
         ({"topics": ["mars"]}, "no topic “mars”"),
         ({"time_zone": "Mars/Olympus"}, "not a time zone"),

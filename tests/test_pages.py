@@ -97,20 +97,27 @@ def nothing_to_prefer(firefox: Firefox) -> None:
     firefox.until_state("none")
 
 
-def preferring(firefox: Firefox) -> None:
+def at_preferences(firefox: Firefox) -> None:
     subscribed(firefox)
     firefox.open("/preferences")
     firefox.until_state("ready")
 
 
+def preferring(firefox: Firefox) -> None:
+    """Everything there is to choose."""
+    at_preferences(firefox)
+    firefox.click("quiet")
+    firefox.until_text("Saved.", "#said")
+
+
 def paused(firefox: Firefox) -> None:
-    preferring(firefox)
+    at_preferences(firefox)
     firefox.driver.click("[data-pause=week]")
     until(lambda: firefox.shows("#resume"), "the way out of the pause")
 
 
 def stopping(firefox: Firefox) -> None:
-    preferring(firefox)
+    at_preferences(firefox)
     firefox.click("stop")
     until(lambda: firefox.shows("#stop-dialog"), "the question whether to stop")
 

@@ -234,6 +234,37 @@ def test_a_pause_is_silent_until_the_reader_resumes(
     assert len(push_service.posts) == 1
 
 
+def test_quiet_hours_are_silent_but_for_breaking_news(
+    firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
+) -> None:
+    subscribe(firefox, "ukraine")
+    firefox.open("/preferences")
+    firefox.until_state("ready")
+    firefox.click("quiet")
+    until(lambda: firefox.shows("#quiet-from"), "the hours")
+    now = int(firefox.driver.page("return new Date().getHours()"))
+    start, end = (now - 2) % 24, (now + 2) % 24
+    firefox.driver.click(f"#quiet-from option:nth-child({2 * start + 1})")
+    firefox.driver.click(f"#quiet-to option:nth-child({2 * end + 1})")
+    hours = (f"{start:02}:00:00", f"{end:02}:00:00")
+    until(lambda: newsbell.rows("SELECT quiet_from::text, quiet_to::text FROM subscriptions") == [hours], "quiet hours")
+    story = publisher.publish("Odesa paints its benches")
+    until(lambda: newsbell.recipients(story.url) == 1, "the end of its alert")
+    books = "SELECT held, accepted FROM shards JOIN alerts ON alerts.id = alert_id ORDER BY released_at DESC LIMIT 1"
+    assert newsbell.rows(books) == [(1, 0)]
+
+    page = publisher.publish("The comet, minute by minute", path="notes.xml")
+    newsbell.command(
+        *("alert", "send", "--title", "The comet is here", "--url", page.url),
+        *("--topic", "ukraine", "--level", "breaking"),
+    )
+    firefox.until_notified("The comet is here")
+    assert len(push_service.posts) == 1
+    firefox.reload()
+    firefox.until_state("ready")
+    assert firefox.driver.page("return document.querySelector('#quiet-from').value") == f"{start:02}:00"
+
+
 def test_an_alert_from_the_command_line_rings_at_once(
     firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
 ) -> None:
