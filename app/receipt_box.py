@@ -21,7 +21,7 @@ log = logging.getLogger("newsbell.receipts")
 EVERY = 1.0  # seconds
 # Alerts × events × push services × minutes: what is made up must not fill the memory.
 KINDS = 5_000
-FAREWELL = 1.0  # seconds that the last writing may take
+FAREWELL = 1.5  # seconds that the last writing may take
 
 
 class ReceiptBox:
@@ -62,3 +62,4 @@ class ReceiptBox:
             with suppress(TimeoutError):
                 await asyncio.wait_for(ending.wait(), EVERY)
             await self.empty(sessions)
+        await self.empty(sessions)  # what has come meanwhile

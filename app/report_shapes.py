@@ -174,7 +174,7 @@ def minute_out(alert: Alert, one: Minute) -> MinuteOut:
 
 
 def day_out(one: Day) -> DayOut:
-    return DayOut(**one._asdict())
+    return DayOut(shown=one.estimated, **{name: getattr(one, name) for name in DayOut.model_fields.keys() - {"shown"}})
 
 
 def pace_out(found: Pace) -> PaceOut:

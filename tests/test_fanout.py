@@ -19,6 +19,8 @@ from app import database
 from app.database import Sessions, transaction
 from app.domain import shards
 from app.domain.alerts import Alert, AlertState, Level, alert_by_id, an_alert
+from app.domain.marks import Happening, marked
+from app.domain.reports import by_lane, seconds_to
 from app.domain.shards import Shard
 from app.domain.subscriptions import hash_of
 from app.domain.topics import topics_named
@@ -369,3 +371,36 @@ async def test_the_books_balance_whatever_a_program_does(desk: Desk, db: psycopg
     async with transaction(desk.sessions) as session:
         shard = (await session.scalars(select(Shard))).one()
     assert shard.outcomes == b"\0"
+
+
+async def test_the_beats_of_an_alert_add_up_to_whom_it_has_reached(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    many_readers(db, sink.url, 2600)
+    sink.delay = 0.02
+    sink.answer = lambda name, times: "410 Gone" if name == "7" else "201 Created"
+    alert_id = await desk.ring()
+    assert await desk.send(alert_id) == {"accepted": 2599, "gone": 1}
+    beats = db.execute("SELECT accepted FROM beats").fetchall()
+    assert sum(accepted for (accepted,) in beats) == 2599
+    assert len(beats) > 2  # more than one of the larger shard
+    async with transaction(desk.sessions) as session:
+        after = await seconds_to(session, await alert_by_id(session, alert_id))
+        [lane] = await by_lane(session, alert_id)
+    assert after[50] is not None and after[90] is not None and after[99] is not None
+    assert 0 < after[50] <= after[90] <= after[99]
+    assert (lane.lane, lane.recipients, lane.seconds_to) == (sink.url, 2600, after)
+
+
+async def test_how_often_a_push_service_said_too_many_is_known_afterwards(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    many_readers(db, sink.url, 30)
+    sink.answer = lambda name, times: "429 Too Many Requests" if times == 1 else "201 Created"
+    began = datetime.now(UTC)
+    alert_id = await desk.ring()
+    for expected in ({"waiting": 30}, {"accepted": 30}):
+        assert await desk.send(alert_id) == expected
+        await desk.pace.look(datetime.now(UTC))
+    async with transaction(desk.sessions) as session:
+        assert await marked(session, Happening.THROTTLED, began) == {sink.url: 30}
