@@ -1,6 +1,7 @@
 """A real reader: Firefox, the push service it is connected to, and the whole product started as its operator does."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,7 @@ BINARIES = (
     "/Applications/Firefox.app/Contents/MacOS/firefox",
 )
 PATIENCE = 30.0  # seconds; a machine may be busy
+START_LIMIT = 90.0  # seconds until the product answers: it brings six processes and all their libraries
 # Seconds. Newsbell gives its processes four before it uses force, which is noticed; the rest is for a busy machine.
 STOP_LIMIT = 10.0
 
@@ -131,6 +133,33 @@ class Driver:
 
     def click(self, selector: str) -> None:
         self._marionette.find_element(self._by.CSS_SELECTOR, selector).click()
+
+    def click_what(self, script: str, *arguments: object) -> None:
+        """Click the element that a script finds; wait for it, as long as it is redrawn meanwhile."""
+        self._with_found(script, arguments, lambda element: element.click())
+
+    def type_into(self, script: str, argument: str, text: str) -> None:
+        """Instead of what stands there."""
+
+        def typed(element: Any) -> None:
+            element.clear()
+            element.send_keys(text)
+
+        self._with_found(script, [argument], typed)
+
+    def _with_found(self, script: str, arguments: Sequence[object], act: Callable[[Any], None]) -> None:
+        from marionette_driver.errors import ElementClickInterceptedException, StaleElementException
+
+        def done() -> bool:
+            element = self._marionette.execute_script(script, script_args=arguments)
+            try:
+                if element is not None:
+                    act(element)
+            except (ElementClickInterceptedException, StaleElementException):
+                return False
+            return element is not None
+
+        until(done, f"{arguments} on the page")
 
     def press(self, key: str, *, shift: bool = False) -> None:
         actions = self._marionette.actions.sequence("key", "keyboard")
@@ -516,10 +545,13 @@ class Newsbell:
 
 
 @contextmanager
-def running(database_url: str, folder: Path, push_service: PushService, *arguments: str) -> Iterator[Newsbell]:
+def running(
+    database_url: str, folder: Path, push_service: PushService, *arguments: str, **settings: str
+) -> Iterator[Newsbell]:
     """`./newsbell up` and its end. Its log is shown with a test that fails."""
     port = free_port()
-    environment = environment_of(database_url, folder, push_service)
+    told = {f"NEWSBELL_{name.upper()}": value for name, value in settings.items()}
+    environment = environment_of(database_url, folder, push_service) | told
     process = subprocess.Popen(
         [sys.executable, "-m", "app.cli", "up", "--port", str(port), "--data", str(folder), *arguments],
         cwd=PROJECT,
@@ -536,7 +568,7 @@ def running(database_url: str, folder: Path, push_service: PushService, *argumen
     reading.start()
     newsbell = Newsbell(f"http://localhost:{port}", database_url, environment, process, log, reading)
     try:
-        until(newsbell.is_ready, "Newsbell's pages")
+        until(newsbell.is_ready, "Newsbell's pages", limit=START_LIMIT)
         yield newsbell
     finally:
         try:
@@ -567,12 +599,12 @@ def environment_of(database_url: str, folder: Path, push_service: PushService) -
 
 @asynccontextmanager
 async def newsroom(
-    server: str, template: str, folder: Path, push_service: PushService, publisher: Publisher
+    server: str, template: str, folder: Path, push_service: PushService, publisher: Publisher, **settings: str
 ) -> AsyncIterator[Newsbell]:
     """The product on a database of its own, with topics and feeds that were polled once."""
     with database(server, template, folder.name) as url:
         await add_sources(url, publisher)
-        with running(url, folder, push_service) as newsbell:
+        with running(url, folder, push_service, **settings) as newsbell:
             until(newsbell.has_polled, "the first polls")
             yield newsbell
 
@@ -599,6 +631,8 @@ def database(server: str, template: str, name: str) -> Iterator[str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that stays free until it is taken: below those that the system gives to connections by itself."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

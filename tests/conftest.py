@@ -12,10 +12,11 @@ from app.database import Sessions, connect, sessions_of, with_driver
 from app.embedded import serving
 from app.migrate import migrate
 from tests.browser import firefox, firefox_process, push_service, push_service_process
+from tests.chromium import chromium, chromium_process
 from tests.desk import desk
 from tests.publisher import publisher
 
-__all__ = ["desk", "firefox", "firefox_process", "publisher", "push_service", "push_service_process"]
+__all__ = ["chromium", "chromium_process", "desk", "firefox", "firefox_process", "publisher", "push_service", "push_service_process"]
 
 
 @pytest.fixture(scope="session")

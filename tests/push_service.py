@@ -16,7 +16,7 @@ from binascii import Error as NotBase64
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -116,6 +116,12 @@ class Channel:
     stored: dict[str, Message] = field(default_factory=dict)  # by version, until it is acknowledged
 
 
+class Line(Protocol):
+    """A connection to a browser."""
+
+    async def send_json(self, data: Any) -> None: ...
+
+
 @dataclass
 class Lever:
     """An answer that a test asked for, whatever the request is like."""
@@ -134,7 +140,8 @@ class PushService:
     def __init__(self) -> None:
         self.origin = ""  # http://127.0.0.1:PORT, once the port is known
         self.channels: dict[str, Channel] = {}  # by token
-        self.connected: dict[str, WebSocket] = {}  # by uaid
+        self.connected: dict[str, Line] = {}  # by uaid
+        self.elsewhere: dict[str, Line] = {}  # the same for browsers with another protocol
         self.posts: list[Post] = []
         self.acks: list[Ack] = []
         self.faults: list[dict[str, Any]] = []  # what browsers complained of, or said against the protocol
@@ -229,7 +236,7 @@ class PushService:
             if topic:
                 channel.stored = {name: old for name, old in channel.stored.items() if old.topic != topic}
             channel.stored[message.version] = message
-        if browser := self.connected.get(channel.browser):
+        if browser := self.connected.get(channel.browser) or self.elsewhere.get(channel.browser):
             await browser.send_json(message.frame)
         return Response(status_code=201, headers={"Location": f"{self.origin}/m/{message.version}", "TTL": str(ttl)})
 
