@@ -106,6 +106,7 @@ async def advice(here: HereSite, actor: WriterActor, so_far: AdviceIn) -> Warnin
 
 @router.get("/alerts/{id}", responses=problems(401, 403, 404, 422))
 async def alert(here: HereSite, actor: WriterActor, alert_id: Id) -> AlertOut:
+    """As it stands now, with its outcomes, and what an attentive colleague would say of it."""
     async with transaction(here.sessions) as session:
         found = await reached(session, actor, alert_id)
         return await alert_out(session, found, await now_of(session))

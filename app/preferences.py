@@ -27,6 +27,7 @@ async def page() -> FileResponse:
 
 @router.get("/api/subscriptions/me", responses=problems(401))
 async def mine(here: HereSite, key: ReaderKey) -> PreferencesOut:
+    """What this browser follows, and when it wants to be left alone."""
     async with transaction(here.sessions) as session:
         return preferences_of(await subscription_of_key(session, key))
 

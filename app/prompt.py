@@ -46,6 +46,7 @@ async def service_worker() -> FileResponse:
 
 @router.get("/api/site")
 async def site(here: HereSite) -> SiteOut:
+    """What a browser needs to subscribe, and what there is to follow."""
     async with transaction(here.sessions) as session:
         topics = await every_topic(session)
     return SiteOut(

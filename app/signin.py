@@ -103,6 +103,7 @@ async def sign_in(here: HereSite, request: Request, response: Response, wish: Si
 
 @router.delete("/api/session", status_code=204, responses=problems(401, 403))
 async def sign_out(here: HereSite, person: SignedIn, response: Response) -> None:
+    """The session is over here and at the server."""
     await end(here, person, person.session_id)
     _take_away(here, response, session_cookie(here.settings))
 
