@@ -62,9 +62,9 @@ export function form({ parts, action, send, cancel = null, className = "" }) {
 
 /** Not `disabled`, which would take the keyboard away from whoever has just pressed it. */
 async function busy(button, action) {
-  if (button.ariaDisabled === "true") return;
-  button.ariaDisabled = "true";
-  await action().finally(() => (button.ariaDisabled = null));
+  if (button.hasAttribute("aria-disabled")) return;
+  button.setAttribute("aria-disabled", "true");
+  await action().finally(() => button.removeAttribute("aria-disabled"));
 }
 
 const ODD = "Something went wrong in this browser. Reload the page, then try again.";

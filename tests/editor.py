@@ -9,7 +9,8 @@ from tests.chromium import Chromium
 # Where the editor looks: an open dialog is before everything else.
 PLACE = "const place = document.querySelector('dialog:modal') ?? document.body;"
 BUTTON = f"""{PLACE}
-  return [...place.querySelectorAll('button, a')].find((e) => e.checkVisibility() && !e.disabled
+  return [...place.querySelectorAll('button, a')].find((e) => e.checkVisibility()
+    && !e.matches(':disabled, [aria-disabled=true]')
     && e.innerText.replace(/\\s+/g, ' ').trim() === arguments[0]) ?? null"""
 FIELD = f"""{PLACE}
   const label = [...place.querySelectorAll('label, legend')].find((e) => e.checkVisibility()
