@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.browser import Firefox, Newsbell, newsroom, until
+from tests.browser import ALERTS, Firefox, Newsbell, newsroom, until
 from tests.publisher import Item, Publisher, publishing
 from tests.push_service import DELIVERED, PushService
 
@@ -337,3 +337,48 @@ def test_a_reader_who_takes_the_permission_back_is_let_go(
     publisher.publish("Lviv finds a lost map in an attic")
     until(lambda: not newsbell.subscriptions()[0].lives, "the end of the subscription")
     assert [post.status for post in push_service.posts] == [410]
+
+
+def close_notification(firefox: Firefox, title: str) -> None:
+    """By its cross."""
+    script = f"{ALERTS}.find(({{ title }}) => title === arguments[0]).part('alert-close').click()"
+    firefox.driver.chrome(script, title)
+    until(lambda: title not in firefox.titles(), f"the end of the notification “{title}”")
+
+
+def test_what_a_reader_does_with_an_alert_is_counted_and_who_did_it_is_not(
+    firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
+) -> None:
+    def told(title: str) -> dict[str, int]:
+        """What is known of this alert; of the browser that told it, which push service it has."""
+        query = "SELECT event, count, lane FROM receipts JOIN alerts ON alerts.id = alert_id WHERE title = %s"
+        rows = newsbell.rows(query, title)
+        assert {lane for _, _, lane in rows} <= {push_service.origin}
+        return {event: count for event, count, _ in rows}
+
+    subscribe(firefox, "world-news")
+    page = publisher.publish("Reykjavik holds its breath", path="notes.xml")
+    for title in ("A geyser wakes", "A geyser sleeps", "Geysers are loud"):
+        command = ("alert", "send", "--title", title, "--url", page.url, "--topic", "world-news", "--json")
+        wrong = json.loads(newsbell.command(*command))["id"]
+        firefox.until_notified(title)
+        if title == "A geyser wakes":
+            firefox.click_notification(title)
+            until(lambda: page.url in firefox.tabs(), "the page in a tab")
+        elif title == "A geyser sleeps":
+            close_notification(firefox, title)
+    newsbell.command("alert", "correct", wrong, "--title", "Geysers are quiet")
+    firefox.until_notified("Geysers are quiet")
+    titles = ("A geyser wakes", "A geyser sleeps", "Geysers are loud", "Geysers are quiet")
+    until(lambda: all("shown" in told(title) for title in titles), "the last receipt")
+    assert told("A geyser wakes") == {"clicked": 1, "shown": 1}
+    assert told("A geyser sleeps") == {"closed": 1, "shown": 1}
+    assert told("Geysers are loud") == told("Geysers are quiet") == {"shown": 1}
+
+    firefox.open("/preferences")
+    firefox.until_state("ready")
+    firefox.click("stop")
+    until(lambda: firefox.shows("#stop-dialog"), "the question whether to stop")
+    firefox.click("stop-yes")
+    firefox.until_state("none")
+    assert told("Geysers are quiet") == {"shown": 1, "stopped": 1}
