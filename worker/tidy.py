@@ -8,7 +8,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 
 from app.database import Sessions, transaction
-from app.domain import lookups, requests, subscriptions
+from app.domain import lookups, marks, requests, subscriptions
 from app.domain.alerts import alert_by_id, close_if_done, unfinished
 from app.domain.feeds import feed_by_id
 from app.polling import enqueue_poll, without_poll
@@ -50,6 +50,7 @@ async def forget(sessions: Sessions, queue: App) -> None:
     async with transaction(sessions) as session:
         await requests.forget(session, datetime.now(UTC))
         await lookups.forget(session, datetime.now(UTC))
+        await marks.forget(session, datetime.now(UTC) - KEPT)
         count = await subscriptions.forget(session, ended_before=datetime.now(UTC) - KEPT)
     if count:
         log.info("forgot %d subscriptions that ended over %d days ago", count, KEPT.days)
