@@ -11,7 +11,7 @@ from app.database import transaction
 from app.domain.lookups import Kind, Lookup, a_lookup
 from app.domain.refusals import TooMany, Unavailable
 
-PATIENCE = 13.0  # seconds: a little more than a worker gives a page
+PATIENCE = 12.0  # seconds: a little more than a worker takes at most
 LOOK = 0.1  # seconds between two looks for the answer
 
 

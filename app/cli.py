@@ -1,30 +1,27 @@
 """The commands. Each says what it does, refuses with one sentence and exit 1, and speaks JSON to programs."""
 
-import asyncio
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 from typer.exceptions import TyperException
 
-from app import database
 from app import up as upping
 from app.alert_commands import alert
-from app.domain.feeds import Policy, every_feed, feed_by_url
+from app.domain import audit
 from app.domain.refusals import Refusal
 from app.domain.topics import every_topic
 from app.editor_commands import editor
+from app.feed_commands import feed
 from app.lane_commands import lane
 from app.migrate import migrate as migrate_database
 from app.migrate import must_be_current
-from app.polling import poll_now
-from app.sources import add_feed, add_topic
-from app.terminal import Json, database_of, now, out, read_settings, run, run_on_engine, show
+from app.sources import add_topic
+from app.terminal import Json, database_of, now, out, read_settings, run, show
 from app.vapid import load_key, make_key
 from bench import crashes, desk, fanout, hanging, scale
 from bench.sink import Kind
@@ -36,7 +33,6 @@ cli = typer.Typer(
     help="Newsbell: push notifications for a newsroom. Start with: ./newsbell up",
 )
 topic = typer.Typer(no_args_is_help=True, help="What readers can follow.")
-feed = typer.Typer(no_args_is_help=True, help="The documents that bring stories.")
 vapid = typer.Typer(no_args_is_help=True, help="The key that push services know us by.")
 bench = typer.Typer(no_args_is_help=True, help="Measure this machine: how fast an alert goes out, and what it costs.")
 for name, group in (
@@ -103,7 +99,12 @@ def topic_add(
     synonym: Annotated[list[str] | None, typer.Option(help="A tag of publishers that means this; repeatable.")] = None,
 ) -> None:
     """Add a topic that readers can follow."""
-    run(lambda session: add_topic(session, slug, name, description=description, synonyms=synonym or []))
+
+    async def add(session: AsyncSession) -> None:
+        await add_topic(session, slug, name, description=description, synonyms=synonym or [])
+        audit.note(session, now(), actor="command line", action="topic.add", subject=slug, name=name)
+
+    run(add)
     out.print(f"Added the topic {name}.")
 
 
@@ -114,44 +115,6 @@ def topic_list(as_json: Json = False) -> None:
         {"slug": t.slug, "name": t.name, "description": t.description, "synonyms": t.synonyms} for t in run(every_topic)
     ]
     show(rows, as_json, empty="No topics yet. ./newsbell topic add ukraine --name Ukraine makes one.")
-
-
-@feed.command("add")
-def feed_add(
-    url: str,
-    topic: Annotated[list[str], typer.Option(help="A topic's short name; repeatable.")],
-    policy: Annotated[
-        Policy, typer.Option(help="auto: every new story rings; draft: it waits for a person; store: it does not ring.")
-    ] = Policy.AUTO,
-) -> None:
-    """Follow a feed. Its first poll only remembers what is there: nothing old rings."""
-    run(lambda session: add_feed(session, url, topic, policy, now()))
-    out.print("Added. The worker polls it now; what it lists today is remembered and does not ring.")
-
-
-@feed.command("list")
-def feed_list(as_json: Json = False) -> None:
-    """Every feed, when it was polled and what went wrong."""
-    rows = [
-        {
-            "id": f.id,
-            "title": f.title,
-            "url": f.url,
-            "topics": [t.slug for t in f.topics],
-            "policy": f.policy.value,
-            "polled_at": f.polled_at,
-            "next_poll_at": f.next_poll_at,
-            "trouble": f.trouble,
-        }
-        for f in run(every_feed)
-    ]
-    show(rows, as_json, empty="No feeds yet. ./newsbell feed add https://… --topic ukraine makes one.")
-
-
-@feed.command("poll")
-def feed_poll(url: Annotated[str | None, typer.Argument(help="One feed; default: all.")] = None) -> None:
-    """Poll now instead of waiting for the next turn, and say what came of it."""
-    run_on_engine(lambda sessions: _poll(sessions, url))
 
 
 @vapid.command("new")
@@ -246,32 +209,6 @@ def bench_hanging(
 ) -> None:
     """One push service never answers: how much later do the readers of another get their alert?"""
     hanging.run(recipients=recipients, processes=processes or os.cpu_count() or 1, rounds=rounds, as_json=as_json)
-
-
-async def _poll(sessions: database.Sessions, url: str | None) -> None:
-    asked = now()
-    async with database.transaction(sessions) as session:
-        wanted = [await feed_by_url(session, url)] if url else await every_feed(session)
-        for feed in wanted:
-            await poll_now(session, feed)
-    ids = {feed.id for feed in wanted}
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
-    ) as b:
-        task = b.add_task("Polling", total=len(ids))
-        for tick in range(600):
-            async with database.transaction(sessions) as session:
-                done = [f for f in await every_feed(session) if f.id in ids and f.polled_at and f.polled_at >= asked]
-            b.update(task, completed=len(done))
-            if len(done) == len(ids):
-                break
-            if tick == 50 and not done:
-                b.update(task, description="Waiting for a worker (./newsbell up or ./newsbell worker)")
-            await asyncio.sleep(0.1)
-        else:
-            raise Refusal("The worker has not polled them within a minute. Is ./newsbell up running?")
-    for feed in done:
-        out.print(f"{feed.title or feed.url}: {feed.trouble or 'polled'}", markup=False)
 
 
 def main() -> None:

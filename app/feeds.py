@@ -1,8 +1,9 @@
 """Feeds and topics at the desk: where stories come from and what readers follow. Owners change them, all may look."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,15 +12,16 @@ from app.asking import ask
 from app.context import HereSite, OwnerActor, WriterActor
 from app.database import transaction
 from app.domain import audit
+from app.domain.alerts import count_to_come
 from app.domain.editors import Actor
-from app.domain.feeds import Feed, every_feed, feed_for_change
+from app.domain.feeds import Feed, State, every_feed, feed_for_change
 from app.domain.lookups import Kind
 from app.domain.refusals import Conflict
 from app.domain.stories import count_by_feed
 from app.domain.subscriptions import count_followers
 from app.domain.topics import Topic, describe, every_topic, topic_for_change, topics_named
 from app.once import Once
-from app.polling import enqueue_poll, poll_now
+from app.polling import poll_now
 from app.shapes import problems
 from app.source_shapes import (
     DeskTopicOut,
@@ -35,7 +37,7 @@ from app.source_shapes import (
     desk_topic_out,
     feed_out,
 )
-from app.sources import add_feed, add_topic
+from app.sources import add_feed, add_topic, resume_feed
 
 router = APIRouter(prefix="/api", tags=["feeds and topics"])
 
@@ -73,31 +75,27 @@ async def preview(here: HereSite, actor: OwnerActor, wish: PreviewIn) -> Preview
 
 @router.patch("/feeds/{id}", responses=problems(401, 403, 404, 413, 422))
 async def change(here: HereSite, actor: OwnerActor, id: Id, wish: FeedChangeIn) -> FeedOut:
-    """It counts from the next story on. Paused, it is not asked; resumed, it is asked at once."""
+    """It counts from the next story on. Paused, it is not asked, and nothing of it rings; resumed, it is asked at once.
+
+    What came out in between is remembered and does not ring.
+    """
     async with transaction(here.sessions) as session:
         feed = await feed_for_change(session, id)
+        before = _said_of(feed)
         if wish.topics is not None:
             feed.topics = await topics_named(session, wish.topics)
-        if wish.policy is not None:
-            feed.policy = wish.policy
-        if wish.paused is not None and wish.paused is not (feed.paused_at is not None):
-            await _hold(session, feed) if wish.paused else await _resume(session, feed)
-            _note(session, actor, "feed.pause" if wish.paused else "feed.resume", feed.url)
-        if changed := wish.model_dump(mode="json", exclude_none=True, exclude={"paused"}):
+        feed.policy = wish.policy or feed.policy
+        if changed := _changes(before, _said_of(feed)):
             _note(session, actor, "feed.change", feed.url, **changed)
+        if wish.paused is not None and wish.paused != (feed.state is State.PAUSED):
+            feed.pause(_now()) if wish.paused else await resume_feed(session, feed)
+            _note(session, actor, "feed.pause" if wish.paused else "feed.resume", feed.url)
         await session.flush()
-        brought = await count_by_feed(session, _now() - LATELY)
-        return feed_out(feed, brought.get(feed.id, 0))
+        return await _feed_shown(session, feed)
 
 
-async def _hold(session: AsyncSession, feed: Feed) -> None:
-    feed.paused_at, feed.next_poll_at, feed.next_poll_because = _now(), None, ""
-
-
-async def _resume(session: AsyncSession, feed: Feed) -> None:
-    feed.paused_at = None
-    await enqueue_poll(session, feed)
-    await poll_now(session, feed)
+def _said_of(feed: Feed) -> dict[str, Any]:
+    return {"policy": feed.policy, "topics": sorted(topic.slug for topic in feed.topics)}
 
 
 @router.delete("/feeds/{id}", status_code=204, responses=problems(401, 403, 404, 422))
@@ -114,12 +112,16 @@ async def poll(here: HereSite, actor: OwnerActor, id: Id) -> FeedOut:
     """Now, out of turn. Asking twice is asking once."""
     async with transaction(here.sessions) as session:
         feed = await feed_for_change(session, id)
-        if feed.paused_at is not None:
+        if feed.state is State.PAUSED:
             raise Conflict("This feed is paused. Resume it, and it is asked at once.")
         await poll_now(session, feed)
         _note(session, actor, "feed.poll", feed.url)
-        brought = await count_by_feed(session, _now() - LATELY)
-        return feed_out(feed, brought.get(feed.id, 0))
+        return await _feed_shown(session, feed)
+
+
+async def _feed_shown(session: AsyncSession, feed: Feed) -> FeedOut:
+    brought = await count_by_feed(session, _now() - LATELY)
+    return feed_out(feed, brought.get(feed.id, 0))
 
 
 @router.get("/topics", responses=problems(401, 403))
@@ -148,22 +150,27 @@ async def rename(here: HereSite, actor: OwnerActor, slug: Slug, wish: TopicChang
     """The short name stays: sites' programs and saved links use it."""
     async with transaction(here.sessions) as session:
         topic = await topic_for_change(session, slug)
-        changed = wish.model_dump(exclude_none=True)
-        now = {"name": topic.name, "description": topic.description, "synonyms": topic.synonyms}
-        describe(topic, **(now | changed))
-        _note(session, actor, "topic.change", slug, **changed)
+        before = _said_of_topic(topic)
+        describe(topic, **(before | wish.model_dump(exclude_none=True)))
+        if changed := _changes(before, _said_of_topic(topic)):
+            _note(session, actor, "topic.change", slug, **changed)
         return await _shown(session, topic)
+
+
+def _said_of_topic(topic: Topic) -> dict[str, Any]:
+    return {"name": topic.name, "description": topic.description, "synonyms": topic.synonyms}
 
 
 @router.delete("/topics/{slug}", status_code=204, responses=CHANGING)
 async def remove(here: HereSite, actor: OwnerActor, slug: Slug, force: Annotated[bool, Query()] = False) -> None:
-    """Refused while readers follow it or feeds bring it, unless `force` says that this is known."""
+    """Refused while readers follow it, feeds bring it or alerts are to go to it, unless `force` says that one knows."""
     async with transaction(here.sessions) as session:
         topic = await topic_for_change(session, slug)
-        shown = await _shown(session, topic)
-        if (shown.followers or shown.feeds) and not force:
+        shown, to_come = await _shown(session, topic), await count_to_come(session, topic.id)
+        if (shown.followers or shown.feeds or to_come) and not force:
+            waiting = f"; alerts that wait to go to it: {to_come}" if to_come else ""
             raise Conflict(
-                f"Readers who follow {topic.name}: {shown.followers:,}; feeds that bring it: {shown.feeds}. "
+                f"Readers who follow {topic.name}: {shown.followers:,}; feeds that bring it: {shown.feeds}{waiting}. "
                 "With force=true it is deleted all the same."
             )
         _note(session, actor, "topic.delete", slug, followers=shown.followers, feeds=shown.feeds)
@@ -178,6 +185,11 @@ async def _shown(session: AsyncSession, topic: Topic) -> DeskTopicOut:
 async def _feeds_of(session: AsyncSession) -> Counter[int]:
     """How many feeds bring a topic."""
     return Counter(topic.id for feed in await every_feed(session) for topic in feed.topics)
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """For the audit: what it was and what it is, where these differ."""
+    return {name: [before[name], value] for name, value in after.items() if before[name] != value}
 
 
 def _note(session: AsyncSession, actor: Actor, action: str, subject: str, **detail: object) -> None:

@@ -26,7 +26,7 @@ class LinkOut(BaseModel):
     title: str
 
 
-@router.post("/api/links/check", responses=problems(401, 403, 422, 429, 503))
+@router.post("/api/links/check", responses=problems(401, 403, 413, 422, 429, 503))
 async def check(here: HereSite, actor: WriterActor, wish: LinkIn) -> LinkOut:
     """Looked at by a worker, as any feed is: addresses inside the house are refused."""
     return LinkOut(**await ask(here, Kind.LINK, wish.url))

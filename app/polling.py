@@ -10,10 +10,10 @@ from app import queue
 from app.domain.feeds import Feed
 
 
-async def enqueue_poll(session: AsyncSession, feed: Feed, *, at: datetime | None = None) -> None:
-    """The next poll in the feed's own rhythm; one that waits already stays as it is."""
+async def enqueue_poll(session: AsyncSession, feed: Feed, *, at: datetime | None = None) -> bool:
+    """The next poll in the feed's own rhythm; one that waits already stays as it is, and the answer is False."""
     await session.flush()
-    await queue.enqueue(
+    return await queue.enqueue(
         session, queue.POLL_FEED, at=at, lock=f"feed:{feed.id}", once=f"feed:{feed.id}", feed_id=feed.id
     )
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from app.domain.feeds import Feed, Policy, state_of
+from app.domain.feeds import Feed, Policy, State
 from app.domain.topics import Topic
 
 CLEAN = r"^[^\x00]*$"
@@ -42,10 +42,10 @@ class FeedOut(BaseModel):
     title: str
     policy: Policy
     topics: list[str]
-    state: str = Field(description="new, well, trouble or paused")
+    state: State
     polled_at: AwareDatetime | None
     next_poll_at: AwareDatetime | None
-    next_poll_because: str
+    next_poll_because: str = Field(description="as a sentence", examples=["The publisher asked for 30 minutes."])
     trouble: str
     misses: int
     stories_24h: int
@@ -117,7 +117,7 @@ class TopicsOut(BaseModel):
 def feed_out(feed: Feed, stories: int) -> FeedOut:
     alike = {name: getattr(feed, name) for name in FeedOut.model_fields.keys() & set(Feed.__mapper__.columns.keys())}
     topics = [topic.slug for topic in feed.topics]
-    return FeedOut(**alike, topics=topics, state=state_of(feed), stories_24h=stories)
+    return FeedOut(**alike, topics=topics, state=feed.state, stories_24h=stories)
 
 
 def desk_topic_out(topic: Topic, followers: int, feeds: int) -> DeskTopicOut:

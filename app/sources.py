@@ -1,4 +1,4 @@
-"""Sources: topics and feeds as an operator keeps them, and the small set that a first start loads."""
+"""Sources: topics and feeds as their owner keeps them, and the small set that a first start loads."""
 
 import tomllib
 from collections.abc import Sequence
@@ -6,12 +6,13 @@ from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import exists, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.feeds import Feed, Policy, a_feed
-from app.domain.refusals import Refusal
+from app.domain.refusals import Conflict
 from app.domain.topics import Topic, a_topic, topics_named
-from app.polling import enqueue_poll
+from app.polling import enqueue_poll, poll_now
 
 STARTER = Path(__file__).parent / "starter.toml"
 
@@ -20,21 +21,32 @@ async def add_topic(
     session: AsyncSession, slug: str, name: str, *, description: str = "", synonyms: Sequence[str] = ()
 ) -> Topic:
     topic = a_topic(slug, name, description=description, synonyms=synonyms)
-    if await session.scalar(select(exists().where(Topic.slug == slug))):
-        raise Refusal(f"The topic “{slug}” is there already.")
-    session.add(topic)
-    await session.flush()
+    await _store(session, topic, f"The topic “{slug}” is there already.")
     return topic
 
 
 async def add_feed(session: AsyncSession, url: str, slugs: Sequence[str], policy: Policy, now: datetime) -> Feed:
     """Store a feed together with its first poll."""
     feed = a_feed(url, topics=await topics_named(session, slugs), policy=policy, now=now)
-    if await session.scalar(select(exists().where(Feed.url == feed.url))):
-        raise Refusal("This feed is there already.")
-    session.add(feed)
+    await _store(session, feed, "This feed is there already.")
     await enqueue_poll(session, feed)
     return feed
+
+
+async def resume_feed(session: AsyncSession, feed: Feed) -> None:
+    """It is asked at once, and in its own rhythm from then on."""
+    feed.resume()
+    if not await enqueue_poll(session, feed):  # the poll that was to come when it was paused is still to come
+        await poll_now(session, feed)
+
+
+async def _store(session: AsyncSession, row: Topic | Feed, otherwise: str) -> None:
+    """Of two that come at once, one is refused."""
+    try:
+        async with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        raise Conflict(otherwise) from None
 
 
 async def load_starter(session: AsyncSession, now: datetime, *, feeds: bool = True) -> bool:

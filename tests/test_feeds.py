@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.feeds import Policy, a_feed, every_feed, feed_by_id, feed_by_url, next_poll
+from app.domain.feeds import Policy, State, a_feed, every_feed, feed_by_id, feed_by_url, in_words, next_poll, why_then
 from app.domain.refusals import NotFound, Refusal
 from tests.makers import NOW, a_feed_row, a_topic_row
 
@@ -41,6 +41,65 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 def test_when_a_feed_is_polled_again(misses: int, asked: timedelta | None, gone: bool, wait: timedelta) -> None:
     at = next_poll(every=3 * MINUTE, misses=misses, asked=asked, luck=0.0, gone=gone, now=NOW)
     assert at - NOW == wait
+
+
+@pytest.mark.parametrize(
+    "misses, asked, gone, because",
+    [
+        (0, None, False, "Every 3 minutes."),
+        (0, MINUTE, False, "Every 3 minutes."),
+        (0, timedelta(0), False, "Every 3 minutes."),
+        (0, 30 * MINUTE, False, "The publisher asked for 30 minutes."),
+        (0, timedelta.max, False, "The publisher asked for 1 day."),
+        (1, None, False, "It failed, so it is left alone for 6 minutes."),
+        (3, None, False, "It failed 3 times in a row, so it is left alone for 24 minutes."),
+        (3, 20 * MINUTE, False, "It failed 3 times in a row, so it is left alone for 24 minutes."),
+        (2, 20 * MINUTE, False, "The publisher asked for 20 minutes."),
+        (1, DAY, True, "The publisher says that it is gone for good, so once a week is enough."),
+    ],
+)
+def test_the_reason_is_the_one_that_counted(misses: int, asked: timedelta | None, gone: bool, because: str) -> None:
+    assert why_then(every=3 * MINUTE, misses=misses, asked=asked, gone=gone) == because
+
+
+@pytest.mark.parametrize(
+    "span, words",
+    [
+        (timedelta(0), "1 second"),
+        (timedelta(seconds=0.2), "1 second"),
+        (timedelta(seconds=90), "90 seconds"),
+        (MINUTE, "1 minute"),
+        (timedelta(seconds=1799), "30 minutes"),
+        (90 * MINUTE, "90 minutes"),
+        (HOUR, "1 hour"),
+        (36 * HOUR, "36 hours"),
+        (2 * DAY, "2 days"),
+    ],
+)
+def test_a_span_is_told_in_the_largest_unit_that_tells_it_well(span: timedelta, words: str) -> None:
+    assert in_words(span) == words
+
+
+def test_a_feeds_state_is_what_a_person_would_say_of_it() -> None:
+    feed = a_feed("https://publisher.example/rss", topics=[], policy=Policy.AUTO, now=NOW)
+    states = []
+    for polled_at, trouble in ((None, ""), (NOW, ""), (NOW, "Nobody answers.")):
+        feed.polled_at, feed.trouble = polled_at, trouble
+        states.append(feed.state)
+    assert states == [State.NEW, State.WELL, State.TROUBLE]
+    feed.next_poll_at, feed.next_poll_because = NOW + HOUR, "Every hour."
+    feed.pause(NOW)
+    assert feed.state is State.PAUSED
+    assert not any((feed.next_poll_at, feed.next_poll_because))
+
+
+def test_a_resumed_feed_begins_anew() -> None:
+    feed = a_feed("https://publisher.example/rss", topics=[], policy=Policy.AUTO, now=NOW)
+    feed.baseline_at, feed.etag, feed.last_modified = NOW, '"1"', "Mon, 05 Jan 2026 10:00:00 GMT"
+    feed.pause(NOW)
+    assert feed.baseline_at
+    feed.resume()
+    assert not any((feed.paused_at, feed.baseline_at, feed.etag, feed.last_modified))
 
 
 @pytest.mark.parametrize("misses", range(20))

@@ -22,7 +22,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.domain.refusals import Refusal
-from worker.fetch import PIECES, Body, Fetched, Guard, NotModified, Publishers, Unreachable, Validators, bare
+from worker.fetch import (
+    LOOKED_AT,
+    PIECES,
+    Body,
+    Fetched,
+    Guard,
+    NotModified,
+    Publishers,
+    Seen,
+    Unreachable,
+    Validators,
+    bare,
+)
 
 NONE = Validators()
 FEED = b'<?xml version="1.0"?><rss version="2.0"><channel><title>Gazette</title></channel></rss>'
@@ -591,3 +603,59 @@ async def test_no_answer_whatever_raises(site: Site, publishers: Publishers) -> 
         await publishers.fetch(f"{site.url}/feed", NONE)
     site.replies["/feed"] = reply("200 OK", FEED)
     assert isinstance(await publishers.fetch(f"{site.url}/feed", NONE), Fetched)
+
+
+# ── A page that is only looked at ──
+
+
+@pytest.mark.parametrize("status", [200, 206, 304, 401, 404, 410, 500])
+async def test_any_status_of_a_page_is_an_answer(site: Site, publishers: Publishers, status: int) -> None:
+    page = b"" if status == 304 else b"<title>Gazette</title>"
+    site.replies["/page?id=1"] = reply(f"{status} So", page)
+    assert await publishers.look(f"{site.url}/page?id=1#part") == Seen(status, None, page)
+    assert site.asked[0].headers["accept"].startswith("text/html")
+
+
+async def test_where_a_page_really_is_is_said_without_passwords(site: Site, publishers: Publishers) -> None:
+    onward = f"http://editor:s3cret@127.0.0.1:{site.port}/new?id=2#part"
+    site.replies["/old"] = reply("301 Moved", b"", f"Location: {onward}")
+    site.replies["/new?id=2"] = reply("200 OK", b"here")
+    assert await publishers.look(f"{site.url}/old") == Seen(200, f"{site.url}/new?id=2", b"here")
+    site.replies["/long"] = reply("301 Moved", b"", f"Location: /{'a' * 1000}")
+    site.replies[f"/{'a' * 1000}"] = reply("404 Not Found")
+    seen = await publishers.look(f"{site.url}/long")
+    assert isinstance(seen, Seen) and seen.moved_to and len(seen.moved_to) == 200
+
+
+async def test_only_the_beginning_of_a_page_is_read(site: Site, publishers: Publishers) -> None:
+    page = b"<title>Gazette</title>" + b" " * 2**20
+    site.replies["/plain"] = reply("200 OK", page)
+    site.replies["/packed"] = reply("200 OK", gzip.compress(page), "Content-Encoding: gzip")
+    site.replies["/bomb"] = reply("200 OK", gzip.compress(bytes(2**26)), "Content-Encoding: GZIP")
+    site.replies["/endless"] = drip
+    for path in ("/plain", "/packed"):
+        assert await publishers.look(site.url + path) == Seen(200, None, page[:LOOKED_AT])
+    assert await publishers.look(f"{site.url}/bomb") == Seen(200, None, bytes(LOOKED_AT))
+    async with Publishers(allow_private_addresses=True, contact="", limit=0.4) as hasty:
+        assert isinstance(await hasty.look(f"{site.url}/endless"), Unreachable)
+
+
+async def test_a_page_that_cannot_be_unpacked_is_there_all_the_same(site: Site, publishers: Publishers) -> None:
+    site.replies["/page"] = reply("200 OK", b"not gzip", "Content-Encoding: gzip")
+    assert await publishers.look(f"{site.url}/page") == Seen(200, None, b"")
+
+
+async def test_a_page_inside_the_house_is_not_looked_at(site: Site) -> None:
+    async with Site(host="127.0.0.2") as inside, careful(Guard(public=only_this, ports=None)) as publishers:
+        site.replies["/page"] = reply("302 Found", b"", f"Location: {inside.url}/secret")
+        inside.replies["/secret"] = reply("200 OK", b"<title>Secret</title>")
+        for url in (f"{site.url}/page", f"{inside.url}/secret"):
+            seen = await publishers.look(url)
+            assert isinstance(seen, Unreachable) and "public internet" in seen.reason
+        assert inside.connections == 0
+
+
+async def test_no_page_whatever_raises(site: Site, publishers: Publishers) -> None:
+    for answer in garbage(random.Random(8)):
+        site.replies["/page"] = answer
+        await publishers.look(f"{site.url}/page")

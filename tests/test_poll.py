@@ -15,6 +15,9 @@ from urllib.parse import unquote
 import psycopg
 import pytest
 
+from app.database import Sessions, transaction
+from app.domain.feeds import feed_for_change
+from app.sources import resume_feed
 from app.vapid import make_key
 
 PROJECT = Path(__file__).parent.parent
@@ -219,3 +222,47 @@ def test_workers_killed_at_the_worst_moments_lose_no_story_and_ring_each_once(
         until(lambda: number(db, "SELECT count(*) FROM alerts WHERE state = 'finished'") == 2)
     assert db.execute("SELECT title FROM alerts ORDER BY title").fetchall() == [("one",), ("two",)]
     assert number(db, "SELECT count(*) FROM stories") == 3
+
+
+async def test_a_paused_feed_is_silent_from_that_moment_and_begins_anew(
+    newsstand: Newsstand, db: psycopg.Connection, database_url: str, sessions: Sessions, tmp_path: Path
+) -> None:
+    newsstand.documents["p.xml"] = rss("old")
+    feed = follow(db, f"{newsstand.url}/p.xml", "ukraine")
+
+    def pause() -> None:
+        db.execute("UPDATE feeds SET paused_at = now() WHERE id = %s", [feed])
+
+    doing = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'poll_feed' AND status IN ('todo', 'doing')"
+    with worker(database_url, tmp_path):
+        until(lambda: number(db, "SELECT count(*) FROM feeds WHERE baseline_at IS NOT NULL") == 1)
+
+        # It is paused while its publisher is being asked.
+        newsstand.on_request = pause
+        until(lambda: number(db, "SELECT count(*) FROM feeds WHERE paused_at IS NOT NULL") == 1)
+        newsstand.documents["p.xml"] = rss("meanwhile", "old")
+        until(lambda: number(db, doing) == 0)
+        newsstand.on_request = lambda: None
+        asked = len(newsstand.requests)
+        assert number(db, "SELECT count(*) FROM stories") == 1
+
+        async with transaction(sessions) as session:
+            await resume_feed(session, await feed_for_change(session, feed))
+        until(lambda: number(db, "SELECT count(*) FROM stories") == 2)
+        assert len(newsstand.requests) > asked
+        assert number(db, "SELECT count(*) FROM alerts") == 0  # what came out meanwhile is remembered only
+        newsstand.documents["p.xml"] = rss("after", "meanwhile", "old")
+        until(lambda: number(db, "SELECT count(*) FROM alerts WHERE state = 'finished'") == 1)
+    assert db.execute("SELECT title FROM alerts").fetchall() == [("after",)]
+
+
+def test_a_feed_says_why_it_is_asked_when(
+    newsstand: Newsstand, db: psycopg.Connection, database_url: str, tmp_path: Path
+) -> None:
+    newsstand.documents["w.xml"] = rss("news")
+    well = follow(db, f"{newsstand.url}/w.xml", "ukraine")
+    lost = follow(db, f"{newsstand.url}/lost.xml", "ukraine")
+    because = "SELECT count(*) FROM feeds WHERE id = %s AND next_poll_because LIKE %s"
+    with worker(database_url, tmp_path):
+        until(lambda: number(db, because, well, "Every 1 second."))
+        until(lambda: number(db, because, lost, "It failed 2 times in a row, so%"))

@@ -3,8 +3,8 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.refusals import Refusal
-from app.domain.topics import a_topic, fold, spoken_of, topics_named
+from app.domain.refusals import NotFound, Refusal
+from app.domain.topics import a_topic, describe, fold, spoken_of, topic_for_change, topics_named
 from tests.makers import a_topic_row
 
 # Folding
@@ -127,6 +127,23 @@ def test_any_other_short_name_is_refused(slug: str) -> None:
 def test_a_topic_without_a_name_is_refused(name: str) -> None:
     with pytest.raises(Refusal, match="needs a name"):
         a_topic("ukraine", name)
+
+
+def test_a_topic_is_described_anew_and_keeps_its_short_name() -> None:
+    topic = a_topic("ukraine", "Ukraine", synonyms=["Kyiv"])
+    describe(topic, name=" War in Ukraine ", description=" What happens there ", synonyms=[" Kiev", " ", "Lviv"])
+    said = (topic.slug, topic.name, topic.description, topic.synonyms)
+    assert said == ("ukraine", "War in Ukraine", "What happens there", ["Kiev", "Lviv"])
+    with pytest.raises(Refusal, match="needs a name"):
+        describe(topic, name=" ", description="", synonyms=[])
+    assert topic.name == "War in Ukraine"
+
+
+async def test_a_topic_that_is_to_change_is_there(session: AsyncSession) -> None:
+    ukraine = await a_topic_row(session, "ukraine")
+    assert await topic_for_change(session, "ukraine") is ukraine
+    with pytest.raises(NotFound, match="no such topic"):
+        await topic_for_change(session, "mars")
 
 
 async def test_topics_are_found_in_the_order_asked_and_once(session: AsyncSession) -> None:

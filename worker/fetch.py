@@ -26,11 +26,12 @@ MIB = 2**20
 WIRE = 4 * MIB  # bytes as they were sent; the largest of 314 real documents has 2.7 MB
 PIECES = 100_000  # Each costs 20 µs, however small: a body in chunks of one byte would hold up everybody else.
 LOOKED_AT = 64 * 1024  # bytes of a page that is only looked at: its title stands at the top
-LOOK_LIMIT = 10.0  # seconds; a person waits for the answer
+LOOK_LIMIT = 10.0  # seconds where a person waits for the answer
 REDIRECTS = 5
 LONGEST_WAIT = timedelta(hours=24)  # Some publishers say "ten years" and do not mean it.
 PORTS = frozenset({80, 443, 8080, 8443})
 MOVED = frozenset({301, 302, 303, 307, 308})
+ACCEPT_PAGE = "text/html, application/xhtml+xml;q=0.9, */*;q=0.5"
 ACCEPT = (
     "application/rss+xml, application/atom+xml, application/rdf+xml, application/xml;q=0.9, text/xml;q=0.9, */*;q=0.1"
 )
@@ -42,6 +43,9 @@ class Validators:
 
     etag: str | None = None
     last_modified: str | None = None
+
+
+NO_VALIDATORS = Validators()
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,10 @@ class NotModified:
 
 @dataclass(frozen=True)
 class Seen:
-    """A page that somebody would click on: where it really is, what it answers, and how it begins."""
+    """A page that somebody would click on: what it answers, where it really is, and how it begins."""
 
     status: int
-    url: str
+    moved_to: str | None  # None: it is where it was said to be
     beginning: bytes  # at most LOOKED_AT
 
 
@@ -165,23 +169,38 @@ class Publishers:
     async def aclose(self) -> None:
         await self._pool.aclose()
 
-    async def fetch(self, url: str, validators: Validators) -> Fetched | NotModified | Unreachable:
+    async def fetch(
+        self, url: str, validators: Validators, *, limit: float | None = None
+    ) -> Fetched | NotModified | Unreachable:
         """Whatever a server or a network does is an answer here, never an exception."""
 
         async def judge(response: httpcore.Response, headers: httpx.Headers, at: httpx.URL) -> Answer:
             return await self._judge(response, headers, validators)
 
-        return await self._ask(url, validators, judge, self._limit)
+        return await self._ask(url, judge, accept=ACCEPT, validators=validators, limit=limit)
 
     async def look(self, url: str) -> Seen | Unreachable:
         """What readers who click would find. Any status is an answer; only the beginning of the page is read."""
-        return await self._ask(url, Validators(), self._see, min(self._limit, LOOK_LIMIT))
 
-    async def _ask(self, url: str, validators: Validators, judge: "Judge[T]", limit: float) -> T | Unreachable:
+        async def judge(response: httpcore.Response, headers: httpx.Headers, at: httpx.URL) -> Seen:
+            moved = at.copy_with(fragment=None) != httpx.URL(url).copy_with(fragment=None)
+            return Seen(response.status, _shown(at) if moved else None, await _beginning(response, headers))
+
+        return await self._ask(url, judge, accept=ACCEPT_PAGE, limit=LOOK_LIMIT)
+
+    async def _ask(
+        self,
+        url: str,
+        judge: "Judge[T]",
+        *,
+        accept: str,
+        validators: Validators = NO_VALIDATORS,
+        limit: float | None = None,
+    ) -> T | Unreachable:
         answer: T | Unreachable
         try:
-            async with asyncio.timeout(limit):
-                answer = await self._follow(httpx.URL(url), validators, judge)
+            async with asyncio.timeout(min(limit or self._limit, self._limit)):
+                answer = await self._follow(httpx.URL(url), judge, validators, accept)
         except Refusal as refusal:
             answer = Unreachable(str(refusal))
         except tuple(TROUBLES) as trouble:
@@ -189,10 +208,10 @@ class Publishers:
         log.debug("%s: %s", bare(url), answer.reason if isinstance(answer, Unreachable) else type(answer).__name__)
         return answer
 
-    async def _follow(self, url: httpx.URL, validators: Validators, judge: "Judge[T]") -> T:
+    async def _follow(self, url: httpx.URL, judge: "Judge[T]", validators: Validators, accept: str) -> T:
         check(url)
         for _ in range(REDIRECTS + 1):
-            async with self._get(url, validators) as response:
+            async with self._get(url, validators, accept) as response:
                 headers = httpx.Headers(response.headers)
                 headers.encoding = "latin-1"
                 if response.status not in MOVED:
@@ -200,29 +219,19 @@ class Publishers:
                 url = next_hop(url, headers.get("location"), trusting=self._trusting)
         raise Refusal(f"The address leads on to another one more than {REDIRECTS} times.")
 
-    async def _see(self, response: httpcore.Response, headers: httpx.Headers, url: httpx.URL) -> Seen:
-        gzipped = "gzip" in headers.get("content-encoding", "")
-        inflater = zlib.decompressobj(wbits=31) if gzipped else None
-        beginning = bytearray()
-        with suppress(zlib.error):  # a title that cannot be read is no reason to call the page unreachable
-            async for piece in response.aiter_stream():
-                room = LOOKED_AT - len(beginning)
-                beginning += inflater.decompress(piece, room) if inflater else piece[:room]
-                if len(beginning) >= LOOKED_AT:
-                    break
-        return Seen(response.status, bare(str(url)), bytes(beginning))
-
-    def _get(self, url: httpx.URL, validators: Validators) -> AbstractAsyncContextManager[httpcore.Response]:
+    def _get(
+        self, url: httpx.URL, validators: Validators, accept: str
+    ) -> AbstractAsyncContextManager[httpcore.Response]:
         address = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         limits = dict.fromkeys(("connect", "read", "write"), min(10.0, self._limit))
-        headers = self._headers(url, validators)
+        headers = self._headers(url, validators, accept)
         return self._pool.stream("GET", address, headers=headers, extensions={"timeout": limits})
 
-    def _headers(self, url: httpx.URL, validators: Validators) -> list[tuple[bytes, bytes]]:
+    def _headers(self, url: httpx.URL, validators: Validators, accept: str) -> list[tuple[bytes, bytes]]:
         """No cookies, no referrer; coded gzip only, for that is what we can inflate within bounds."""
         fields = {
             "User-Agent": self._agent,
-            "Accept": ACCEPT,
+            "Accept": accept,
             "Accept-Encoding": "gzip",
             "If-None-Match": validators.etag,
             "If-Modified-Since": validators.last_modified,
@@ -252,6 +261,21 @@ class Publishers:
         return body.whole()
 
 
+async def _beginning(response: httpcore.Response, headers: httpx.Headers) -> bytes:
+    """Of a page that is not read to its end: LOOKED_AT bytes at most, as they came and as they are."""
+    gzipped = "gzip" in headers.get("content-encoding", "").lower()
+    inflater = zlib.decompressobj(wbits=31) if gzipped else None
+    beginning, came = bytearray(), 0
+    with suppress(zlib.error):  # a title that cannot be read is no reason to call the page unreachable
+        async for piece in response.aiter_stream():
+            room = LOOKED_AT - len(beginning)
+            beginning += inflater.decompress(piece[:LOOKED_AT], room) if inflater else piece[:room]
+            came += len(piece)
+            if max(came, len(beginning)) >= LOOKED_AT:
+                break
+    return bytes(beginning)
+
+
 def _basic(url: httpx.URL) -> str | None:
     """Some wires are read with a name and a password, written into the address."""
     if not url.userinfo:
@@ -265,6 +289,12 @@ def bare(url: str) -> str:
         return str(httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None))
     except httpx.InvalidURL:
         return "(not an address)"
+
+
+def _shown(url: httpx.URL) -> str:
+    """Where a redirect leads, for the person who asked: all of it but a password, and no more than fits in a line."""
+    address = str(url.copy_with(userinfo=b"", fragment=None))
+    return address if len(address) <= 200 else f"{address[:199]}…"
 
 
 def check(url: httpx.URL) -> None:

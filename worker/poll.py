@@ -47,7 +47,7 @@ class Poller:
         found = await self._find(feed)
         async with transaction(self.sessions) as session:
             feed = await session.get(Feed, feed_id, with_for_update=True, options=[selectinload(Feed.topics)])
-            if feed is not None:
+            if feed is not None and feed.paused_at is None:  # from the moment of a pause on, nothing rings
                 await self._keep(session, feed, found, datetime.now(UTC))
 
     async def _find(self, feed: Feed) -> Found:
@@ -86,10 +86,7 @@ class Poller:
             now=now,
         )
         feed.next_poll_because = why_then(every=self.every, misses=feed.misses, asked=found.wait, gone=found.gone)
-        if feed.paused_at is None:
-            await enqueue_poll(session, feed, at=feed.next_poll_at)
-        else:  # paused while it was being asked
-            feed.next_poll_at = None
+        await enqueue_poll(session, feed, at=feed.next_poll_at)
         if found.trouble:
             log.warning("feed %d (%s): %s", feed.id, feed.title or bare(feed.url), found.trouble)
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     exists,
     false,
+    func,
     or_,
     select,
     text,
@@ -349,6 +350,13 @@ async def close_if_done(session: AsyncSession, alert_id: UUID, now: datetime) ->
         .returning(Alert.id)
     )
     return ended is not None
+
+
+async def count_to_come(session: AsyncSession, topic_id: int) -> int:
+    """Scheduled or proposed alerts to the followers of a topic."""
+    query = select(func.count()).select_from(Alert).join(alert_topics, alert_topics.c.alert_id == Alert.id)
+    open_ones = Alert.state.in_((AlertState.PROPOSED, AlertState.SCHEDULED))
+    return await session.scalar(query.where(alert_topics.c.topic_id == topic_id, open_ones)) or 0
 
 
 async def unfinished(session: AsyncSession) -> Sequence[UUID]:

@@ -13,13 +13,20 @@ from app.domain.base import Base
 from app.domain.refusals import NotFound, Refusal
 from app.domain.topics import Topic
 
-A_DAY = timedelta(days=1)
+A_DAY, A_WEEK = timedelta(days=1), timedelta(days=7)
 
 
 class Policy(StrEnum):
     AUTO = "auto"  # Every new story rings.
     DRAFT = "draft"  # Every new story becomes a draft that a person may release.
     STORE = "store"  # New stories are only remembered.
+
+
+class State(StrEnum):
+    NEW = "new"  # It was never asked.
+    WELL = "well"  # Its last poll went well.
+    TROUBLE = "trouble"  # It did not; `Feed.trouble` says why.
+    PAUSED = "paused"  # Nobody asks it until a person resumes it.
 
 
 feed_topics = Table(
@@ -49,6 +56,21 @@ class Feed(Base):
     created_at: Mapped[datetime]
     topics: Mapped[list[Topic]] = relationship(secondary=feed_topics, lazy="raise", order_by=Topic.id)
 
+    @property
+    def state(self) -> State:
+        if self.paused_at is not None:
+            return State.PAUSED
+        if self.polled_at is None:
+            return State.NEW
+        return State.TROUBLE if self.trouble else State.WELL
+
+    def pause(self, now: datetime) -> None:
+        self.paused_at, self.next_poll_at, self.next_poll_because = now, None, ""
+
+    def resume(self) -> None:
+        """As new: what came out meanwhile is remembered and does not ring. A "nothing new" would not show what did."""
+        self.paused_at = self.baseline_at = self.etag = self.last_modified = None
+
 
 def a_feed(url: str, *, topics: Sequence[Topic], policy: Policy, now: datetime) -> Feed:
     url = url.strip()
@@ -68,45 +90,47 @@ def next_poll(
     *, every: timedelta, misses: int, asked: timedelta | None, luck: float, gone: bool, now: datetime
 ) -> datetime:
     """Publishers may slow us down, never speed us up; and luck (0…1) keeps feeds from arriving together."""
-    wait = timedelta(days=7) if gone else min(every * 2 ** min(misses, 16), max(every, timedelta(hours=6)))
-    wait = max(wait, min(asked or wait, A_DAY))
+    wait = max(_own_wait(every, misses, gone), min(asked or every, A_DAY))
     return now + wait * (1 + 0.1 * luck)
+
+
+def _own_wait(every: timedelta, misses: int, gone: bool) -> timedelta:
+    return A_WEEK if gone else min(every * 2 ** min(misses, 16), max(every, timedelta(hours=6)))
 
 
 def why_then(*, every: timedelta, misses: int, asked: timedelta | None, gone: bool) -> str:
     """The reason of `next_poll`, for a person."""
+    own = _own_wait(every, misses, gone)
+    if asked and min(asked, A_DAY) > own:
+        return f"The publisher asked for {in_words(min(asked, A_DAY))}."
     if gone:
-        return "The publisher says that this feed is gone for good, so it is asked once a week."
+        return "The publisher says that it is gone for good, so once a week is enough."
     if misses:
-        return "It failed, so it is asked less often." if misses == 1 else f"It failed {misses} times in a row."
-    if asked and asked > every:
-        return f"The publisher asks to be left alone for {in_words(min(asked, A_DAY))}."
+        failed = "It failed" if misses == 1 else f"It failed {misses} times in a row"
+        return f"{failed}, so it is left alone for {in_words(own)}."
     return f"Every {in_words(every)}."
 
 
 def in_words(span: timedelta) -> str:
+    """In the largest unit that tells it well: 90 minutes are neither one hour nor two."""
     seconds = span.total_seconds()
-    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
-        if seconds >= size:
-            count = round(seconds / size)
-            return f"{count} {name}{'' if count == 1 else 's'}"
-    return "moment"
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size and (seconds % size == 0 or seconds >= 10 * size):
+            return _counted(seconds / size, name)
+    return _counted(max(seconds, 1), "second")
 
 
-def state_of(feed: Feed) -> str:
-    if feed.paused_at is not None:
-        return "paused"
-    if feed.polled_at is None:
-        return "new"
-    return "trouble" if feed.trouble else "well"
+def _counted(number: float, name: str) -> str:
+    return f"{number:.0f} {name}{'' if round(number) == 1 else 's'}"
 
 
 async def feed_by_id(session: AsyncSession, feed_id: int) -> Feed | None:
     return await session.get(Feed, feed_id, populate_existing=True)
 
 
-async def feed_by_url(session: AsyncSession, url: str) -> Feed:
-    feed = await session.scalar(select(Feed).where(Feed.url == url.strip()))
+async def feed_by_url(session: AsyncSession, url: str, *, lock: bool = False) -> Feed:
+    query = select(Feed).where(Feed.url == url.strip()).options(selectinload(Feed.topics))
+    feed = await session.scalar(query.with_for_update(of=Feed) if lock else query)
     if feed is None:
         raise NotFound(f"There is no feed {url}. ./newsbell feed list shows them all.")
     return feed
