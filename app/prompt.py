@@ -39,6 +39,12 @@ async def front_page() -> FileResponse:
     return FileResponse(STATIC / "index.html")
 
 
+@router.get("/favicon.ico", include_in_schema=False)
+async def icon() -> FileResponse:
+    """Browsers ask for it by themselves where a document names no icon, such as JSON."""
+    return FileResponse(STATIC / "icon-192.png")
+
+
 @router.get("/sw.js", include_in_schema=False)
 async def service_worker() -> FileResponse:
     return FileResponse(STATIC / "sw.js", media_type="text/javascript")

@@ -127,7 +127,7 @@ function linked(desk, back, title, link) {
     (back.isConnected ? back : desk.sheet.previousElementSibling.querySelector("button")).focus();
   };
   const words =
-    "Send them this link. It signs them in once, within a day, and they choose a password then. " +
+    "Send them this link. It signs them in once, within a day, and they may choose a password then. " +
     "It is shown here only now; you can make a new one at any time.";
   desk.sheet.replaceChildren(secret({ title, words, value: link, what: "the sign-in link", done }));
   desk.sheet.scrollIntoView({ block: "nearest" });
