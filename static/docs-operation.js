@@ -110,9 +110,8 @@ function curl(operation, reader) {
     .filter((p) => p.in === "query" && p.required)
     .map((p) => `${p.name}=${encodeURIComponent(sample(p))}`);
   const url = `${location.origin}${filled}${asked.length ? `?${asked.join("&")}` : ""}`;
-  const lines = [
-    `curl${{ get: "", post: requestBody ? "" : " -X POST" }[method] ?? ` -X ${method.toUpperCase()}`} ${quoted(url)}`,
-  ];
+  const usual = { get: path.endsWith("/events") ? " -N" : "", post: requestBody ? "" : " -X POST" }; // -N: as it comes
+  const lines = [`curl${usual[method] ?? ` -X ${method.toUpperCase()}`} ${quoted(url)}`];
   const key = security.length && ("reader key" in security[0] ? "READER_KEY" : "NEWSBELL_KEY");
   if (key) lines.push(`-H "Authorization: Bearer $${key}"`);
   if (all.some(({ name }) => name === "Idempotency-Key")) lines.push('-H "Idempotency-Key: any-text-of-yours"');
