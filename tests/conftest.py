@@ -16,7 +16,16 @@ from tests.chromium import chromium, chromium_process
 from tests.desk import desk
 from tests.publisher import publisher
 
-__all__ = ["chromium", "chromium_process", "desk", "firefox", "firefox_process", "publisher", "push_service", "push_service_process"]
+__all__ = [
+    "chromium",
+    "chromium_process",
+    "desk",
+    "firefox",
+    "firefox_process",
+    "publisher",
+    "push_service",
+    "push_service_process",
+]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,20 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent.parent
-DOORS = {"prompt", "preferences", "signin", "people", "desk", "alerts", "bell", "live", "feeds", "links", "reports", "docs"}
+DOORS = {
+    "prompt",
+    "preferences",
+    "signin",
+    "people",
+    "desk",
+    "alerts",
+    "bell",
+    "live",
+    "feeds",
+    "links",
+    "reports",
+    "docs",
+}
 # What each noun of the domain may know: those before it.
 NOUNS = [
     "refusals",
