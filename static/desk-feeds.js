@@ -161,7 +161,7 @@ function actions(feed, topics, desk, place) {
     await change({ paused: !paused });
     desk.say(
       paused
-        ? `“${nameOf(feed)}” is asked again.`
+        ? `“${nameOf(feed)}” is asked again. What came out meanwhile is remembered and does not ring.`
         : `“${nameOf(feed)}” is paused. Nothing is asked until somebody resumes it.`,
     );
     await desk.refresh();
