@@ -83,7 +83,7 @@ function perDay(days) {
     },
     {
       name: "Clicked",
-      cell: when(({ clicked, delivered }) => [count(clicked), aside(share(clicked, delivered))]),
+      cell: when(({ clicked, delivered }) => [count(clicked), aside(clicked && share(clicked, delivered))]),
       figure: true,
     },
     { name: "Stopped all", cell: when(({ stopped }) => count(stopped)), figure: true },
@@ -118,7 +118,7 @@ function alerts(caption, items) {
     },
     {
       name: "Clicked",
-      cell: ({ clicked, delivered }) => [count(clicked), aside(share(clicked, delivered))],
+      cell: ({ clicked, delivered }) => [count(clicked), aside(clicked && share(clicked, delivered))],
       figure: true,
     },
     { name: "Stopped all", cell: ({ stopped }) => count(stopped), figure: true },
