@@ -239,7 +239,7 @@ def code(data: bytes, *, padded: bool = False) -> str:
 COMPRESSED = (
     ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
 )
-OTHER_CURVE = ec.generate_private_key(ec.SECP256K1()).public_key()
+OTHER_CURVE = ec.derive_private_key(7, ec.SECP256K1()).public_key()
 # The point with x = 0, which could be written with x = PRIME too, were that not refused.
 ROOT_OF_B = pow(CURVE_B, (PRIME + 1) // 4, PRIME).to_bytes(32)
 
