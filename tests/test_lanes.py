@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from app.database import Sessions, transaction
-from app.domain.alerts import AlertState
+from app.domain.alerts import AlertState, alert_by_id
 from app.domain.lanes import (
     GROWTH,
     LONGEST_BREAK,
@@ -27,6 +27,7 @@ from app.domain.lanes import (
 from app.domain.shards import Planned
 from app.domain.subscriptions import end_those_gone
 from app.queue import lanes_due
+from app.release import recall
 from tests.sink import Sink, a_sink
 from tests.test_fanout import Desk, a_reader, db, desk, many_readers, sink
 from worker.pace import PATIENCE, SHARDS_AT_ONCE, Road
@@ -309,3 +310,51 @@ async def test_all_workers_hear_of_it(desk: Desk, db: psycopg.Connection, sink: 
         [lane] = await every_lane(session)
     assert lane.rate is not None
     assert lane.closed_until(datetime.now(UTC))
+
+
+async def test_an_answer_that_nobody_can_explain_for_all_ends_nobody_and_asks(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    many_readers(db, sink.url, 40)
+    sink.answer = lambda name, times: "418 I'm a teapot"
+    for _ in range(4):
+        await desk.send(await desk.ring())
+    assert db.execute("SELECT max(strikes) FROM subscriptions").fetchone() == (0,)
+    assert "proxy" in (await lane_of(desk.sessions)).alarm
+
+
+async def test_one_readers_long_wait_is_nobody_elses(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:
+    many_readers(db, sink.url, 40)
+    asked = "429 Too Many Requests\r\nRetry-After: 86400"
+    sink.answer = lambda name, times: asked if name == "1" else "500 Oh" if int(name) <= 11 else "201 Created"
+    alert_id = await desk.ring()
+    assert await desk.send(alert_id) == {"accepted": 29, "waiting": 11}
+    query = "SELECT max(scheduled_at) < now() + interval '10 minutes' FROM procrastinate_jobs WHERE status = 'todo'"
+    assert db.execute(query + " AND task_name = 'send_shard' AND scheduled_at IS NOT NULL").fetchone() == (True,)
+
+
+async def test_a_recall_stops_what_a_slow_service_has_not_answered(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    many_readers(db, sink.url, 100)
+    sink.delay = 2
+    alert_id = await desk.ring()
+    [shard_id] = await desk.plan(alert_id)
+    watching = asyncio.create_task(desk.fanout.watch())
+    sending = asyncio.create_task(desk.send_shard(shard_id))
+    while not sink.received:  # noqa: ASYNC110 - a thread counts
+        await asyncio.sleep(0.02)
+    async with transaction(desk.sessions) as session:
+        await recall(session, await alert_by_id(session, alert_id, lock=True), datetime.now(UTC))
+    await sending
+    watching.cancel()
+    under_way = sink.received.total()
+    assert under_way < 100
+    assert await desk.counts(alert_id) == {"accepted": under_way, "recalled": 100 - under_way}
+
+
+def test_silence_opens_the_breaker_once_there_is_enough_of_it() -> None:
+    assert Tally(failed=16).is_silence
+    assert not Tally(failed=16, accepted=1).is_silence
+    assert not Tally(failed=20).is_silence
+    assert not Tally().is_silence

@@ -75,7 +75,7 @@ async def run(settings: Settings, database_url: str) -> None:
         parts.push_async_callback(parser.aclose)
         pusher = Pusher(ca_file=settings.push_ca_file, allow_private_addresses=settings.allow_private_addresses)
         pushing = pusher.start()
-        parts.push_async_callback(pusher.aclose, DRAIN)
+        parts.push_async_callback(pusher.aclose, 0.5)  # the jobs have waited for what was in flight
         draining = asyncio.Event()
         pace = Pace(sessions, pusher, draining)
         looking = asyncio.create_task(pace.run())
@@ -83,7 +83,9 @@ async def run(settings: Settings, database_url: str) -> None:
         fanout = Fanout(sessions, pusher, signer, pace, draining)
         poller = Poller(sessions, publishers, parser, every=settings.poll_every)
         assign(jobs, sessions, draining, fanout, poller, LookUp(sessions, publishers, parser))
-        await work(jobs, draining, [pushing, looking])
+        watching = asyncio.create_task(fanout.watch())
+        parts.callback(watching.cancel)
+        await work(jobs, draining, [pushing, looking, watching])
 
 
 def assign(

@@ -5,7 +5,7 @@ import logging
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import queue
@@ -34,6 +36,7 @@ from worker.wire import CREATED, Envelope
 log = logging.getLogger("newsbell.fanout")
 
 # How much of a worker's sending a crash may repeat.
+WATCH = 0.5  # seconds between two looks whether what is under way is still wanted
 CHECKPOINT = 0.3  # seconds; on a busy machine it takes a fifth of one to write
 # One strange endpoint may refuse our token for reasons of its own; this many, and this share, may not.
 DOUBTS, DOUBTFUL = 5, 0.05
@@ -74,7 +77,7 @@ class Run:
     forgiven: list[Recipient] = field(default_factory=list)
     doubted: list[int] = field(default_factory=list)  # Places where our authorisation was refused.
     causes: Counter[Cause] = field(default_factory=Counter)
-    asked: timedelta | None = None  # The longest Retry-After of this pass.
+    asks: list[timedelta] = field(default_factory=list)  # What answers of this pass said in Retry-After.
 
     @property
     def job(self) -> Job:
@@ -92,6 +95,18 @@ class Run:
     def of_other_key(self) -> bool:
         return self._is_many(self.causes[Cause.KEY_MISMATCH])
 
+    @property
+    def strange(self) -> bool:
+        """So many answers that nobody can explain are the service's (or a proxy's) doing, not single readers'."""
+        return self._is_many(sum(self.causes[cause] for cause in STRIKING))
+
+    @property
+    def asked(self) -> timedelta | None:
+        """What most of those who wait were asked for; one reader's day is no reason for all to wait a day."""
+        if 2 * len(self.asks) <= len(self.waiting):
+            return None
+        return sorted(self.asks)[len(self.asks) // 2]
+
     def _is_many(self, count: int) -> bool:
         return count >= DOUBTS and count > DOUBTFUL * self.causes.total()
 
@@ -104,8 +119,11 @@ class Run:
             self.errand.stop()
 
     def note(self, place: int, verdict: Verdict) -> None:
-        self.outcomes[place] = verdict.outcome
         self.causes[verdict.cause] += 1
+        if verdict.cause is Cause.OUR_AUTHORISATION:  # `_doubt` decides what that means; until then they wait
+            self.doubted.append(place)
+            return
+        self.outcomes[place] = verdict.outcome
         recipient = self.recipients[place]
         if verdict.outcome is Outcome.GONE:
             self.gone.append(recipient)
@@ -113,10 +131,8 @@ class Run:
             self.struck.append(recipient)
         elif verdict.outcome is Outcome.ACCEPTED and recipient.strikes:
             self.forgiven.append(recipient)
-        elif verdict.cause is Cause.OUR_AUTHORISATION:
-            self.doubted.append(place)
         if verdict.retry_after is not None:
-            self.asked = max(verdict.retry_after, self.asked or verdict.retry_after)
+            self.asks.append(verdict.retry_after)
 
     def note_accepted(self, places: Collection[int]) -> None:
         """The same for many, at a fifth of the cost: this is what nearly all answers say."""
@@ -134,6 +150,27 @@ class Fanout:
     def __init__(self, sessions: Sessions, pushes: Pushes, signer: Signer, pace: Pace, draining: asyncio.Event) -> None:
         self.sessions, self.pushes, self.signer, self.pace, self.draining = sessions, pushes, signer, pace, draining
         self.under_way: defaultdict[UUID, list[Run]] = defaultdict(list)  # by alert
+
+    async def watch(self) -> None:
+        """For as long as the worker lives: what is under way stops within a second of a recall, however slow its lane.
+
+        (A checkpoint hears of it as well, but a service that takes its time gives no reason for one.)
+        """
+        while True:
+            await asyncio.sleep(WATCH)
+            with suppress(DBAPIError, PoolTimeout, OSError):
+                await self._stop_what_is_over(datetime.now(UTC))
+
+    async def _stop_what_is_over(self, now: datetime) -> None:
+        runs = [run for each in self.under_way.values() for run in each]
+        if not runs:
+            return
+        over = select(Alert.id).where(Alert.id.in_(self.under_way), Alert.state == AlertState.RECALLED)
+        async with transaction(self.sessions) as session:
+            recalled = set(await session.scalars(over))
+        for run in runs:
+            if run.alert.id in recalled or run.alert.expires_at <= now:
+                run.stop()
 
     async def send_shard(self, shard_id: int, lane: str, level: str) -> None:
         """The job. It names lane and level, so that what cannot be sent now costs no look at the shard."""
@@ -178,8 +215,9 @@ class Fanout:
             return  # another worker has taken the shard
         if run.doubted:
             await self._doubt(run)
-        if run.of_other_key:
-            await self.pace.alarm(run.shard.lane, OTHER_KEY, datetime.now(UTC))
+        for is_so, sentence in ((run.of_other_key, OTHER_KEY), (run.strange, STRANGE)):
+            if is_so:
+                await self.pace.alarm(run.shard.lane, sentence, datetime.now(UTC))
         await self._close(run)
 
     async def _open(self, shard_id: int) -> Run | None:
@@ -237,6 +275,7 @@ class Fanout:
             self.draining.is_set()
             or run.doubtful
             or run.alert.state is AlertState.RECALLED
+            or run.alert.expires_at <= now
             or self.pace.closed_until(run.shard.lane, now) is not None
         )
 
@@ -281,14 +320,13 @@ class Fanout:
         """Our authorisation was refused: try a fresh token once; if that is refused too, a person must look."""
         now, lane = datetime.now(UTC), run.shard.lane
         if self.signer.renew(lane, run.token, now):
-            again = True
-        elif again := run.doubtful:
+            return  # they wait for the fresh token
+        if run.doubtful or self.pace.paused(lane):
             await self.pace.pause(lane, REFUSED, now)
-        else:
-            log.error("ALARM: %s refused our authorisation for %d of its readers", lane, len(run.doubted))
-        if again:  # they wait, for the fresh token or for the person
-            for place in run.doubted:
-                run.outcomes[place] = Outcome.WAITING
+            return  # they wait for the person
+        log.warning("%s refused our authorisation for %d of its readers", lane, len(run.doubted))
+        for place in run.doubted:
+            run.outcomes[place] = Outcome.REFUSED
 
     async def _checkpoint(self, run: Run) -> bool:
         async with transaction(self.sessions) as session:
@@ -323,7 +361,7 @@ class Fanout:
         now = datetime.now(UTC)
         if run.gone and await self._may_end(session, run, now):
             await subscriptions.end(session, run.gone, "gone", now)
-        if run.struck:
+        if run.struck and not run.strange:
             await subscriptions.strike(session, [recipient.id for recipient in run.struck], now)
         if run.forgiven:
             await subscriptions.forgive(session, [recipient.id for recipient in run.forgiven])
@@ -365,6 +403,10 @@ REFUSED = (
 OTHER_KEY = (
     "many of its readers subscribed with another VAPID key than the one in use, so it refuses what we send them. They "
     "were not ended. If the key was lost or replaced, put the old one back."
+)
+STRANGE = (
+    "many of its answers are none that a push service gives. Nobody was ended for it. Is there a proxy in between, or "
+    "has the service changed? Look at the log, then: ./newsbell lane resume."
 )
 MANY_LEFT = (
     "one alert found {ended:,} of {recipients:,} readers gone. They were not ended. ./newsbell lane confirm ends them, "

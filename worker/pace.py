@@ -124,7 +124,10 @@ class Pace:
 
     async def look(self, now: datetime) -> None:
         """Tell the others what we heard, and hear what they did."""
-        tallies, self.tallies = self.tallies, {}
+        # A service that is silent is heard of 16 requests at a time: too few for the breaker, until there are more.
+        heard, self.tallies = self.tallies, {}
+        self.tallies = {origin: tally for origin, tally in heard.items() if tally.is_silence}
+        tallies = {origin: tally for origin, tally in heard.items() if not tally.is_silence}
         seconds, self._looked = max(time.monotonic() - self._looked, 0.1), time.monotonic()
         async with transaction(self.sessions) as session:
             workers = await live_workers(session)
@@ -157,7 +160,7 @@ class Pace:
         """Ask a person to look: once until it is answered, though a pause is worth another word."""
         async with transaction(self.sessions) as session:
             lane = await lane_for_change(session, origin, now)
-            if lane.alarm and not pause:
+            if lane.paused_at is not None or (lane.alarm and not pause):
                 return
             lane.alarm = because
             if pause:

@@ -20,6 +20,8 @@ PROBE = 20.0  # messages/s with which a lane is tried again after it failed
 # A breaker needs enough answers to mean something, and more failures than a service has on a bad day.
 ENOUGH, TOO_MANY = 20, 0.2
 LONGEST_BREAK = timedelta(minutes=1)
+# What a service asks of a whole lane is believed for so long (WNS asks for 15 minutes); then it is tried again, gently.
+LONGEST_CLOSURE = timedelta(minutes=15)
 # So few refusals are single readers' own limits, and they wait by themselves. (At every one of them the lane used to
 # halve its rate: with 1 % of 429 and of 503 it sent 200 messages a second.)
 SINGLE = 0.05
@@ -72,6 +74,11 @@ class Tally:
         return self.accepted + self.throttled + self.failed + self.others
 
     @property
+    def is_silence(self) -> bool:
+        """Failures and nothing else, and not enough of them yet to mean something."""
+        return 0 < self.failed == self.heard < ENOUGH
+
+    @property
     def broken(self) -> bool:
         return self.failed >= ENOUGH and self.failed > TOO_MANY * self.heard
 
@@ -92,19 +99,20 @@ def weigh(lane: Lane, tally: Tally, speed: float, now: datetime) -> None:
         lane.breaks += 1
         pause = min(timedelta(seconds=2.0 ** min(lane.breaks, 10)), LONGEST_BREAK)
         lane.rate, lane.since = PROBE, now + pause
-        _close(lane, now + max(pause, tally.asked or pause))
+        _close(lane, now, max(pause, tally.asked or pause))
     elif tally.throttled + tally.failed > SINGLE * tally.heard:
         if lane.rate is None or now - lane.since >= ONE_DECREASE:
             before = lane.allowed(now)
             lane.rate, lane.since = max((speed if before is None else min(before, speed)) / 2, SLOWEST), now
         # One reader's Retry-After is the reader's own matter; that of many is the lane's.
         if tally.asked and tally.throttled + tally.failed >= ENOUGH:
-            _close(lane, now + tally.asked)
+            _close(lane, now, tally.asked)
     elif tally.accepted and lane.breaks:
         lane.breaks = 0
 
 
-def _close(lane: Lane, until: datetime) -> None:
+def _close(lane: Lane, now: datetime, wait: timedelta) -> None:
+    until = now + min(wait, LONGEST_CLOSURE)
     lane.open_at = max(lane.open_at or until, until)
 
 
