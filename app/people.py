@@ -53,7 +53,7 @@ async def editors(here: HereSite, actor: OwnerActor) -> EditorsOut:
     return EditorsOut(items=[editor_out(editor, counts.get(editor.id, 0)) for editor in found])
 
 
-@router.post("/api/editors", status_code=201, responses=problems(401, 403, 409, 422, 429))
+@router.post("/api/editors", status_code=201, responses=problems(401, 403, 409, 413, 422, 429))
 async def add(here: HereSite, actor: OwnerActor, wish: EditorIn, once: Once) -> NewEditorOut:
     """Without a password they come in by a link, which is good for one sign-in within a day."""
     editor = an_editor(wish.email, role=wish.role, name=wish.name, now=once.now)
@@ -69,7 +69,7 @@ async def add(here: HereSite, actor: OwnerActor, wish: EditorIn, once: Once) -> 
     return await once(actor, NewEditorOut, work, shown_once=["sign_in_link"])
 
 
-@router.patch("/api/editors/{id}", responses=problems(401, 403, 404, 409, 422))
+@router.patch("/api/editors/{id}", responses=problems(401, 403, 404, 409, 413, 422))
 async def change(here: HereSite, actor: OwnerActor, id: Id, wish: EditorChangeIn) -> NewEditorOut:
     """What is not named stays. There is always an owner left."""
     async with transaction(here.sessions) as session:
@@ -104,7 +104,7 @@ async def keys(here: HereSite, actor: OwnerActor) -> KeysOut:
         return KeysOut(items=[key_out(key) for key in await api_keys.every_key(session)])
 
 
-@router.post("/api/keys", status_code=201, responses=problems(401, 403, 404, 409, 422))
+@router.post("/api/keys", status_code=201, responses=problems(401, 403, 404, 409, 413, 422))
 async def add_key(here: HereSite, actor: OwnerActor, wish: KeyIn, once: Once) -> NewKeyOut:
     """The key is in this answer and nowhere else."""
     key, secret = an_api_key(

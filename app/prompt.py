@@ -20,6 +20,7 @@ from app.shapes import (
     SubscriptionIn,
     SubscriptionOut,
     TopicOut,
+    problems,
     story_out,
     subscription_out,
 )
@@ -63,7 +64,7 @@ async def site(here: HereSite) -> SiteOut:
     )
 
 
-@router.get("/api/latest")
+@router.get("/api/latest", responses=problems(422))
 async def latest(
     here: HereSite,
     topic: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9-]*$")] = None,
@@ -78,7 +79,7 @@ async def latest(
     return StoriesOut(items=[story_out(story) for story in page], next=more)
 
 
-@router.post("/api/subscriptions", responses={201: {"model": SubscriptionOut}})
+@router.post("/api/subscriptions", responses=problems(413, 422) | {201: {"model": SubscriptionOut}})
 async def subscribe(here: HereSite, key: ShownKey, wish: SubscriptionIn, response: Response) -> SubscriptionOut:
     """201: stored. 200: known already, greeted again; never a second row."""
     browser = _checked(here, wish.subscription)
@@ -99,7 +100,7 @@ async def subscribe(here: HereSite, key: ShownKey, wish: SubscriptionIn, respons
         return subscription_out(stored, secret)
 
 
-@router.post("/api/subscriptions/renew")
+@router.post("/api/subscriptions/renew", responses=problems(404, 413, 422))
 async def renew(here: HereSite, key: ShownKey, renewal: RenewalIn) -> SubscriptionOut:
     """The browser changed its endpoint; topics and everything else stay."""
     browser = _checked(here, renewal.subscription)

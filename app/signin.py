@@ -84,7 +84,7 @@ async def who_am_i(here: HereSite, person: SignedIn) -> SessionOut:
         return await _session_out(here, session, await _own_session(session, person))
 
 
-@router.post("/api/session", responses=problems(401, 403, 409, 422, 429))
+@router.post("/api/session", responses=problems(401, 403, 409, 413, 422, 429))
 async def sign_in(here: HereSite, request: Request, response: Response, wish: SignInIn) -> SessionOut:
     """Sets the session's cookie. What does not fit is one sentence, which does not say what of it was wrong."""
     if "origin" in request.headers:  # A foreign page must not sign somebody in as somebody else, unnoticed.
@@ -124,13 +124,13 @@ async def end(here: HereSite, person: SignedIn, id: Id) -> None:
         _note(session, person, "session.end", browser=ended.about)
 
 
-@router.post("/api/session/password", status_code=204, responses=problems(401, 403, 409, 422, 429))
+@router.post("/api/session/password", status_code=204, responses=problems(401, 403, 409, 413, 422, 429))
 async def new_password(here: HereSite, person: SignedIn, wish: NewPasswordIn) -> None:
     """Everywhere else one is signed out by it."""
     await admission.change_password(here, person.editor_id, person.session_id, old=wish.old, new=wish.new)
 
 
-@router.post("/api/session/browsers", status_code=201, responses=problems(401, 403, 422))
+@router.post("/api/session/browsers", status_code=201, responses=problems(401, 403, 413, 422))
 async def add_browser(here: HereSite, person: SignedIn, request: Request, once: Once, wish: BrowserIn) -> BrowserOut:
     """This browser becomes one's own: tests ring here, and requests to approve. It need not follow any topic."""
     browser = here.browser(endpoint=wish.subscription.endpoint, **wish.subscription.keys.model_dump())
