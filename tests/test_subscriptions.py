@@ -288,6 +288,7 @@ def test_the_curve_is_the_one_of_the_standard() -> None:
         "ключ",
         "А" + P256DH[1:],
     ],
+    ids=lambda text: f"{len(text)} characters",  # some differ from run to run, and processes compare names
 )
 def test_what_is_no_public_key_is_refused(p256dh: str) -> None:
     with pytest.raises(Refusal, match="p256dh"):
