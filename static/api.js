@@ -15,9 +15,17 @@ export class Problem extends Error {
   }
 }
 
+let askWho = null;
+
+/** What a page does when the server has forgotten who asks; true if it may be asked anew. Null for nothing. */
+export const whenSignedOut = (act) => (askWho = act);
+
 /** `once`: a name for what is meant, so that asking again (after a lost answer, say) does not do it twice. */
 export async function call(method, path, { body, key, once } = {}) {
-  const response = await ask(method, path, { body, key, once });
+  const asking = () => ask(method, path, { body, key, once });
+  const comesOrGoes = path === "api/session" && method !== "GET"; // There, 401 is for a wrong password, say.
+  let response = await asking();
+  if (response.status === 401 && askWho && !comesOrGoes && (await askWho())) response = await asking();
   if (response.status === 204) return null;
   const answer = await response.json().catch(() => ({ detail: GARBLED, garbled: true }));
   if (!response.ok || answer.garbled) throw new Problem(answer.detail ?? answer.title ?? GARBLED, response.status);

@@ -18,15 +18,23 @@ export function alertPane(pane, desk) {
   let left = false;
   const own = { ...desk, turned };
 
+  /** What came of something done here. Lines opened before it may still bring what was true then: they are closed. */
   function turned(alert) {
+    mute();
     if (left) return;
+    if (alert.id !== desk.id) {
+      desk.changed(alert);
+      return desk.go(`#/alerts/${alert.id}`);
+    }
+    show(alert);
+    if (goesOn(alert)) follow();
+  }
+
+  function show(alert) {
     desk.changed(alert);
-    if (alert.id !== desk.id) return desk.go(`#/alerts/${alert.id}`);
-    const open = alert.state === "recalled" && !alert.finished_at;
-    const kind = VIEWS[alert.state] === ended && open ? going : VIEWS[alert.state];
+    const kind = VIEWS[alert.state] === ended && goesOn(alert) ? going : VIEWS[alert.state];
     if (shown === `${kind.name} ${alert.due_at}` && view?.update) view.update(alert);
     else draw(alert, kind);
-    if (LIVE.has(alert.state) || open) follow();
   }
 
   function draw(alert, kind) {
@@ -39,33 +47,18 @@ export function alertPane(pane, desk) {
     if (pane.getBoundingClientRect().top < 0) pane.scrollIntoView(); // the new state begins at its top
   }
 
-  let following = false;
   function follow() {
-    if (following) return;
-    following = true;
-    const path = `api/alerts/${desk.id}/events`;
-    mute = listen(path, {
-      progress: (alert) => (alert.state === "draft" ? unfollow(alert) : turned(alert)),
-      end: () => {
-        following = false;
-        call("GET", `api/alerts/${desk.id}`).then(turned, () => {});
-      },
-    });
-  }
-
-  function unfollow(alert) {
-    mute();
-    following = false;
-    turned(alert);
+    mute = listen(`api/alerts/${desk.id}/events`, { progress: (alert) => (goesOn(alert) ? show(alert) : turned(alert)) });
   }
 
   async function begin() {
-    pane.replaceChildren(status("Fetching the alert…"));
+    const title = make("h1", {}, "Alert");
+    pane.replaceChildren(title, status("Fetching the alert…"));
     try {
       turned(await call("GET", `api/alerts/${desk.id}`));
     } catch (problem) {
       const again = make("button", { type: "button", className: "main", onclick: begin }, "Try again");
-      if (!left) pane.replaceChildren(trouble(problem, "the alert"), make("p", { className: "lone" }, again));
+      if (!left) pane.replaceChildren(title, trouble(problem, "the alert"), make("p", { className: "lone" }, again));
     }
   }
   begin();
@@ -75,6 +68,8 @@ export function alertPane(pane, desk) {
     view?.leave?.();
   };
 }
+
+const goesOn = ({ state, finished_at: finished }) => LIVE.has(state) || (state === "recalled" && !finished);
 
 const VIEWS = { draft: drafted, proposed, scheduled, released: going, sending: going, finished: ended, recalled: ended };
 

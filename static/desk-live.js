@@ -1,6 +1,6 @@
 // Server-sent events: what happens is told as it happens, and asked for anew when the line breaks.
 
-import { home } from "./api.js";
+import { call, home } from "./api.js";
 
 const AGAIN = 3_000; // milliseconds until a line that was refused is tried anew; a broken one the browser mends itself
 
@@ -23,8 +23,13 @@ export function listen(path, heard, lost = () => {}) {
     source.addEventListener("end", stop);
     source.onerror = () => {
       lost();
-      if (source.readyState === EventSource.CLOSED && !over) timer = setTimeout(begin, AGAIN);
+      if (source.readyState === EventSource.CLOSED) refused();
     };
+  }
+  /** Not told why; whoever is not signed in any more is asked to. */
+  async function refused() {
+    await call("GET", "api/session").catch(() => {});
+    if (!over) timer = setTimeout(begin, AGAIN);
   }
   begin();
   return stop;

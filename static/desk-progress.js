@@ -15,9 +15,10 @@ export function progressView() {
   const troubles = make("ul", { className: "warnings" });
   const aloud = make("p", { className: "unseen" });
   aloud.setAttribute("role", "status");
-  troubles.setAttribute("role", "alert");
   let last = -ALOUD;
-  const element = make("div", { className: "progress" }, line, bar, aloud, troubles, numbers, lanes);
+  const minded = make("div", {}, troubles);
+  minded.setAttribute("role", "alert");
+  const element = make("div", { className: "progress" }, line, bar, aloud, minded, numbers, lanes);
   return {
     element,
     show(alert) {

@@ -6,6 +6,7 @@ import { loading } from "./desk-loading.js";
 import { make } from "./page.js";
 
 const BACK = {
+  ended: "You have been signed out. Sign in again to go on: what you wrote is still here.",
   again: "That took too long, or began in another window. Sign in once more.",
   refused: "Your single sign-on knows you, but this desk does not. Ask an owner to add you.",
   unreachable: "The single sign-on does not answer. Try again in a minute, or use your password.",
@@ -21,6 +22,25 @@ export async function signIn(main, { wish, done }) {
     show: (ways) => (wish?.link ? withLink(ways, wish.link, done) : ways_in(ways, BACK[wish?.["sign-in"]], done)),
   });
   place.querySelector("input")?.focus();
+}
+
+/** The session ended under an open page. The new one of the same person, so that it can go on; else null. */
+export function signInAgain({ editor }) {
+  return new Promise((answer) => {
+    const place = make("div", {});
+    const dialog = make("dialog", {}, place);
+    dialog.setAttribute("aria-label", "Sign in again");
+    let found = null;
+    function done(session) {
+      if (session.editor.email !== editor.email) return location.reload();
+      found = session;
+      dialog.close();
+    }
+    dialog.addEventListener("close", () => (dialog.remove(), answer(found)));
+    document.body.append(dialog);
+    dialog.showModal();
+    signIn(place, { wish: { "sign-in": "ended" }, done });
+  });
 }
 
 const head = (title, words) => [make("h1", {}, title), ...(words ? [make("p", {}, words)] : [])];

@@ -1,6 +1,6 @@
 // The desk: who is signed in, which part of it is open, and what it says aloud.
 
-import { call, Problem } from "./api.js";
+import { call, whenSignedOut } from "./api.js";
 import { doing } from "./desk-forms.js";
 import { status, trouble } from "./desk-loading.js";
 import { make } from "./page.js";
@@ -58,6 +58,8 @@ function secretWish() {
 }
 
 async function askWho(wish) {
+  session = null;
+  whenSignedOut(null);
   leave();
   frame(null);
   const { signIn } = await import("./desk-sign-in.js");
@@ -65,8 +67,24 @@ async function askWho(wish) {
 }
 
 function enter() {
+  whenSignedOut(askAgain);
   frame(session);
   turn();
+}
+
+let asking = null;
+
+/** Once for all that is asked meanwhile. */
+function askAgain() {
+  return (asking ??= signedInAgain().finally(() => (asking = null)));
+}
+
+async function signedInAgain() {
+  const { signInAgain } = await import("./desk-sign-in.js");
+  const anew = await signInAgain(session);
+  if (!anew) await askWho(null);
+  else Object.assign(session, anew);
+  return anew !== null;
 }
 
 function frame(who) {
@@ -82,8 +100,9 @@ function frame(who) {
 }
 
 async function signOut() {
-  await call("DELETE", "api/session");
-  session = null;
+  await call("DELETE", "api/session").catch((problem) => {
+    if (problem.status !== 401) throw problem; // Then they are out already.
+  });
   history.replaceState(null, "", "/desk");
   await askWho(null);
   say("You are signed out.");
@@ -115,16 +134,8 @@ async function turn() {
     if (open !== opening) return end(made);
     opening.view = typeof made === "function" ? { leave: made } : made;
   } catch (error) {
-    if (open === opening) await failed(error);
+    if (open === opening) show(trouble(error, "this part of the desk"), again(turn));
   }
-}
-
-async function failed(error) {
-  if (error instanceof Problem && error.status === 401) {
-    session = null;
-    return askWho(null);
-  }
-  show(trouble(error, "this part of the desk"), again(turn));
 }
 
 /** What is known of the person has changed: a browser of their own, say. */

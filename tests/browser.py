@@ -136,7 +136,13 @@ class Driver:
 
     def click_what(self, script: str, *arguments: object) -> None:
         """Click the element that a script finds; wait for it, as long as it is redrawn meanwhile."""
-        self._with_found(script, arguments, lambda element: element.click())
+
+        def clicked(element: Any) -> None:
+            # As somebody would who sees that something sticks over it.
+            self.page("arguments[0].scrollIntoView({ block: 'center' })", element)
+            element.click()
+
+        self._with_found(script, arguments, clicked)
 
     def type_into(self, script: str, argument: str, text: str) -> None:
         """Instead of what stands there."""
@@ -507,7 +513,8 @@ class Newsbell:
 
     def forget_readers(self) -> None:
         """Let everything that is under way come to its end, then start with nobody."""
-        until(lambda: not self.rows("SELECT id FROM alerts WHERE state NOT IN ('finished', 'draft')"), "the last alert")
+        under_way = "SELECT id FROM alerts WHERE state NOT IN ('draft', 'finished') AND finished_at IS NULL"
+        until(lambda: not self.rows(under_way), "the last alert")
         with psycopg.connect(self.database_url) as connection:
             connection.execute("DELETE FROM subscriptions")
 

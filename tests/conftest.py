@@ -27,6 +27,33 @@ __all__ = [
     "push_service_process",
 ]
 
+# Whole files are dealt out to the processes that test: what takes longest comes first, or one would end alone with it.
+LONGEST = (
+    "test_desk_journey",
+    "test_up",
+    "test_reader_journey",
+    "test_openapi",
+    "test_desk_pages",
+    "test_pages",
+    "test_poll",
+    "test_editor_commands",
+    "test_recall",
+    "test_fanout",
+    "test_desk_owner",
+    "test_bench",
+    "test_desk",
+    "test_schedule",
+    "test_feed_commands",
+    "test_requests",
+    "test_outage",
+    "test_lanes",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

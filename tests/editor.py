@@ -88,7 +88,13 @@ class Editor(ABC):
         return bool(self.look("return document.querySelector(arguments[0])?.checkVisibility() ?? false", selector))
 
     def until_text(self, wanted: str, selector: str = "body") -> None:
-        until(lambda: wanted in self.text(selector), f"“{wanted}” in {selector}")
+        try:
+            until(lambda: wanted in self.text(selector), f"“{wanted}” in {selector}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the page: {self.text()}") from None
+
+    def until_shown(self, selector: str) -> None:
+        until(lambda: self.shows(selector), selector)
 
     def until_notified(self, title: str) -> None:
         until(lambda: title in self.notifications(), f"the notification “{title}”")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -19,6 +20,7 @@ from tests.makers import an_editor_row
 from tests.publisher import Publisher, publishing
 from tests.push_service import PushService
 from tests.sink import Sink, a_sink
+from tests.test_fanout import POINT
 
 PASSWORD = "nine lanterns over Lisbon"
 PEOPLE = {"ada@courier.example": Role.EDITOR, "ben@courier.example": Role.EDITOR, "wim@courier.example": Role.WRITER}
@@ -126,7 +128,7 @@ def write(editor: Editor, title: str, *, topic: str = "ukraine", level: str = "n
     editor.open("/desk#/new")
     editor.fill("Title", title)
     editor.fill("Text", "In a field, and gently.")
-    editor.fill("Link", f"{editor.site}/healthz")
+    editor.fill("Link", f"{editor.site}/healthz?{quote(title)}")
     editor.choose("topics", topic)
     editor.choose("level", level)
     editor.until_text("Draft saved", ".pane")
@@ -230,7 +232,7 @@ def test_an_alert_is_scheduled_on_the_newsrooms_clock_moved_and_taken_back(edito
     assert state_of(newsbell, title) == "draft"
 
 
-@pytest.mark.parametrize("first", ["chromium"])
+@pytest.mark.parametrize("first", ["firefox", "chromium"])
 def test_breaking_news_takes_two_people(
     first: str, at_firefox: AtFirefox, at_chromium: AtChromium, newsbell: Newsbell
 ) -> None:
@@ -269,9 +271,126 @@ def test_breaking_news_takes_two_people(
     assert ada.complaints() == ben.complaints() == []
 
 
+def test_one_editor_alone_is_loud_in_the_audit(at_chromium: AtChromium, newsbell: Newsbell) -> None:
+    ada = at_chromium
+    sign_in(ada)
+    title = "The bridge is closed"
+    write(ada, title, level="breaking")
+    release(ada, "0 readers")
+    ada.until_text("Waits for a second person", ".pane h1")
+    ada.click("Send without a second person…")
+    ada.fill("Why it cannot wait", "Nobody else is awake.")
+    ada.click("Send it alone")
+    ada.until_text("Goes out in", ".pane h1")
+    ((detail,),) = newsbell.rows("SELECT detail FROM audit WHERE action = 'alert.override'")
+    assert detail["reason"] == "Nobody else is awake."
+    ada.click("Take it back")
+    ada.until_text("Draft", ".pane h1")
+
+
 def test_a_writer_writes_and_does_not_ring(at_chromium: AtChromium, newsbell: Newsbell) -> None:
     sign_in(at_chromium, "wim@courier.example")
     write(at_chromium, "Written by Wim")
     assert "An editor releases it." in at_chromium.text(".pane")
     assert not re.search("Send to|Schedule for|Delete", at_chromium.text(".pane"))
     assert state_of(newsbell, "Written by Wim") == "draft"
+
+
+def test_whoever_is_signed_out_meanwhile_signs_in_and_goes_on(editor: Editor, newsbell: Newsbell) -> None:
+    sign_in(editor)
+    write(editor, f"The first words ({editor.name})")
+    newsbell.rows("DELETE FROM editor_sessions RETURNING 1")
+    editor.fill("Title", f"The last words ({editor.name})")
+    editor.until_text("You have been signed out.", "dialog")
+    editor.fill("E-mail", "ada@courier.example")
+    editor.fill("Password", PASSWORD)
+    editor.click("Sign in")
+    until(lambda: not editor.shows("dialog"), "the end of the question")
+    until(lambda: newsbell.rows("SELECT 1 FROM alerts WHERE title = %s", f"The last words ({editor.name})"), "the save")
+
+
+READERS = 2_000
+
+
+def many_readers(newsbell: Newsbell, slow: Sink) -> None:
+    newsbell.rows(
+        """WITH made AS (
+             INSERT INTO subscriptions (endpoint, endpoint_hash, lane, p256dh, auth, key_hash, vapid_key_id, time_zone,
+               language, created_at, seen_at, ended_because)
+             SELECT %s || '/' || n, sha256(('e' || n)::bytea), %s, %s, decode(repeat('07', 16), 'hex'),
+               sha256(('k' || n)::bytea), 'k', 'UTC', '', now(), now(), '' FROM generate_series(1, %s) AS n
+             RETURNING id)
+           INSERT INTO follows (subscription_id, topic_id)
+           SELECT made.id, topics.id FROM made, topics WHERE slug = 'world-news' RETURNING 1""",
+        *(slow.url, slow.url, POINT, READERS),
+    )
+
+
+def progress(editor: Editor) -> tuple[int, dict[str, int]] | None:
+    """How many of all are told, and the figures below, of one moment; None when there is no such thing on the page."""
+    text = editor.text(".progress")
+    told = re.search(r"^([\d,]+) of ([\d,]+) readers", text)
+    if not told:
+        return None
+    assert told[2] == f"{READERS:,}"
+    numbers = {
+        name: int(figure.replace(",", "")) for name, figure in re.findall(r"(Accepted|Waiting)\s+([\d,]+)", text)
+    }
+    return int(told[1].replace(",", "")), numbers
+
+
+def test_an_alert_is_stopped_while_it_goes_out(editor: Editor, newsbell: Newsbell, slow: Sink) -> None:
+    many_readers(newsbell, slow)
+    slow.accepted.clear()
+    slow.delay = 0.5
+    sign_in(editor)
+    title = f"The mayor resigns ({editor.name})"
+    write(editor, title, topic="world-news")
+    release(editor, "2,000 readers")
+    editor.until_text("On its way", ".pane h1")
+    seen = until(lambda: (now := progress(editor)) and now[0] > 0 and now, "the first of them told")
+    assert seen
+    told, numbers = seen
+    assert numbers["Accepted"] == told
+    assert numbers["Accepted"] + numbers["Waiting"] == READERS
+
+    editor.click("Stop")
+    editor.click("Stop it")
+    editor.until_text("Recalled", ".pane h1")
+    accepted = slow.accepted.total()
+    assert 0 < accepted < READERS
+    assert f"{accepted:,} readers of 2,000 got it" in editor.text(".summary-line")
+    assert f"{READERS - accepted:,} recalled" in editor.text(".summary-line")
+    editor.until_text("What came of it", ".report")
+
+
+def test_the_first_owner_comes_by_the_link_and_lets_others_in(
+    at_firefox: AtFirefox, at_chromium: AtChromium, newsbell: Newsbell
+) -> None:
+    link = next(word for line in newsbell.log for word in line.split() if "/desk#link=" in word)
+    owner, guest = at_firefox, at_chromium
+    owner.open(link.removeprefix(newsbell.url))
+    owner.fill("E-mail", "olga@courier.example")
+    owner.fill("Choose a password", PASSWORD)
+    owner.click("Open the desk")
+    owner.until_text("Stories", "h1")
+
+    owner.click("People")
+    owner.click("Add a person")
+    owner.fill("E-mail address", "gus@courier.example")
+    owner.click("Add this person")
+    owner.until_text("gus@courier.example is added", ".sheet")
+    invitation = owner.look("return document.querySelector('.secret code').textContent")
+    assert invitation.startswith(newsbell.url)
+
+    guest.open(invitation.removeprefix(newsbell.url))
+    guest.fill("New password, if you want one", PASSWORD)
+    guest.click("Sign in")
+    guest.until_text("Stories", "h1")
+    guest.until_text("gus@courier.example", "#who")
+
+    # Whoever may no longer is out at once.
+    owner.open("/desk#/people")
+    owner.click("Sign out (gus@courier.example)")
+    guest.open("/desk#/alerts")
+    guest.until_text("Sign in to the desk", "h1")
