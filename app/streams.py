@@ -15,8 +15,10 @@ LONGEST = 300.0  # seconds
 
 
 class Streams:
-    def __init__(self, most: int = MOST) -> None:
-        self.most, self.open, self.ending = most, 0, False
+    def __init__(self, most: int = MOST, longest: float = LONGEST) -> None:
+        """At most `most` at once, of `longest` seconds each."""
+        self.most, self.longest = most, longest
+        self.open, self.ending = 0, False
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -28,9 +30,9 @@ class Streams:
         finally:
             self.open -= 1
 
-    async def looks(self, every: float = EVERY, longest: float = LONGEST) -> AsyncIterator[None]:
+    async def looks(self, every: float = EVERY) -> AsyncIterator[None]:
         """One at once, then one after each pause, for as long as a connection lasts."""
-        end = time.monotonic() + longest
+        end = time.monotonic() + self.longest
         while not self.ending and time.monotonic() < end:
             yield
             await asyncio.sleep(every)

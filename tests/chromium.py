@@ -155,13 +155,13 @@ class Chromium:
     # The browser's circumstances.
 
     def prefer(self, scheme: str) -> None:
-        self._on_its_thread(lambda: self._page.emulate_media(color_scheme=scheme))  # type: ignore[arg-type]
+        self._on_its_thread(lambda: self._page.emulate_media(color_scheme=scheme))
 
     def set_size(self, width: int, height: int = 900) -> None:
         self._on_its_thread(lambda: self._page.set_viewport_size({"width": width, "height": height}))
 
     def picture(self, *, whole: bool = False) -> bytes:
-        return self._on_its_thread(lambda: self._page.screenshot(full_page=whole, animations="disabled"))
+        return bytes(self._on_its_thread(lambda: self._page.screenshot(full_page=whole, animations="disabled")))
 
     def with_page(self, work: Callable[[Page], T]) -> T:
         """For libraries that want playwright's own page."""

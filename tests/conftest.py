@@ -15,6 +15,7 @@ from tests.browser import firefox, firefox_process, push_service, push_service_p
 from tests.chromium import chromium, chromium_process
 from tests.desk import desk
 from tests.publisher import publisher
+from tests.terminal import terminal
 
 __all__ = [
     "chromium",
@@ -25,6 +26,7 @@ __all__ = [
     "publisher",
     "push_service",
     "push_service_process",
+    "terminal",
 ]
 
 # Whole files are dealt out to the processes that test: what takes longest comes first, or one would end alone with it.

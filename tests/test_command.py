@@ -221,7 +221,7 @@ def test_all_checks_run(project: Project) -> None:
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     assert said[:2] == ["ruff check", "ruff format --check"]
-    assert sorted(said[2:]) == ["mypy", "pytest -n 2 --dist loadfile"]
+    assert sorted(said[2:]) == ["mypy", "pytest -n 3 --dist loadfile --no-loadscope-reorder"]
 
 
 @pytest.mark.parametrize("tool", ["ruff", "mypy", "pytest"])

@@ -1,8 +1,5 @@
 """`./newsbell editor …` as an operator uses it, on a real database."""
 
-import json
-import subprocess
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,35 +7,32 @@ import psycopg
 import pytest
 
 from app.passwords import Passwords
-from tests.test_up import PROJECT, command, refused
+from tests.terminal import Terminal
 
 SITE = "https://desk.example"
 PASSWORD = "correct horse battery"
 
 
 class Shell:
-    """Commands on one database."""
+    """`./newsbell editor …`"""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self.environment = {"DATABASE_URL": url, "DATA_DIR": str(folder), "SITE_URL": SITE}
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
 
     def run(self, *arguments: str, typed: str = "") -> str:
-        told = command("editor", *arguments, **self.environment)
-        ended = subprocess.run(told, cwd=PROJECT, input=typed, capture_output=True, text=True, timeout=60)
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
+        return self.terminal.said("editor", *arguments, typed=typed)
 
     def refused(self, *arguments: str) -> str:
-        return refused("editor", *arguments, **self.environment)
+        return self.terminal.refused("editor", *arguments)
 
     def list(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = json.loads(self.run("list", "--json"))
+        rows: list[dict[str, Any]] = self.terminal.json("editor", "list")
         return rows
 
 
 @pytest.fixture
-def shell(database_url: str, tmp_path: Path) -> Shell:
-    return Shell(database_url, tmp_path)
+def shell(terminal: Terminal) -> Shell:
+    return Shell(terminal)
 
 
 def link_in(said: str) -> str:

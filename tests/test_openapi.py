@@ -49,6 +49,7 @@ from app.domain.topics import Topic
 from app.main import create_app
 from app.passwords import Passwords
 from app.settings import Settings
+from app.streams import Streams
 from app.vapid import make_key
 from tests.browser import free_port, until
 from tests.desk import a_database
@@ -165,13 +166,14 @@ async def what_there_is(session: AsyncSession) -> dict[str, Iterator[str]]:
 
 @contextmanager
 def served(database_url: str, folder: Path) -> Iterator[str]:
-    """The application as uvicorn has it, on a thread of its own. Only its passwords are quicker to check."""
+    """The application as uvicorn has it, on a thread of its own. Only its passwords are quicker to check, and its streams shorter."""
     make_key(folder / "vapid.pem")
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     app: FastAPI = create_app(Settings(database_url=database_url, data_dir=folder, site_url=address))
     quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    app.state.site = replace(app.state.site, passwords=quick)
+    # Where nothing happens, a stream says nothing until its end.
+    app.state.site = replace(app.state.site, passwords=quick, streams=Streams(longest=0.5))
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -265,7 +267,7 @@ def test_an_owner_or_a_reader_is_answered_as_described(described: Described, ask
         streams = operation.path.endswith("/events")
         who = asked.reader if "/subscriptions" in operation.path else asked.owner
         with subtests.test(operation.label):
-            edges, by_chance = (4, 1) if streams else (10, 2)
+            edges, by_chance = (4, 1) if streams else (12, 3)
             statuses = ask(described, asked, who, operation, edges=edges, by_chance=by_chance)
             assert did_something(statuses) is (operation.label not in REFUSED)
 

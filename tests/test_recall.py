@@ -1,11 +1,7 @@
 """Recall and correct: what was not sent never is, and who got the wrong text gets the right one, once."""
 
 import asyncio
-import json
-import os
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +15,9 @@ from app.database import transaction
 from app.domain.alerts import Alert, AlertState, alert_by_id
 from app.domain.refusals import Refusal
 from tests.sink import Sink
+from tests.terminal import Terminal
 from tests.test_fanout import Desk, a_reader, db, desk, many_readers, sink
-from tests.test_poll import PROJECT, number, until, worker
+from tests.test_poll import number, until, worker
 from worker.plan import plan_alert
 
 __all__ = ["db", "desk", "sink"]
@@ -317,33 +314,24 @@ async def test_of_two_editors_who_correct_at_once_one_is_told(desk: Desk, db: ps
 
 
 class Commands:
-    def __init__(self, database_url: str, folder: Path) -> None:
-        told = {"NEWSBELL_DATABASE_URL": database_url, "NEWSBELL_DATA_DIR": str(folder), "COLUMNS": "200"}
-        self.environment = os.environ | told
+    """`./newsbell alert …`"""
 
-    def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "app.cli", "alert", *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=60, check=False
-        )
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
 
     def said(self, *arguments: object) -> str:
-        done = self.run(*arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return self.terminal.said("alert", *arguments)
 
     def json(self, *arguments: object) -> Any:
-        return json.loads(self.said(*arguments, "--json"))
+        return self.terminal.json("alert", *arguments)
 
     def refused(self, *arguments: object) -> str:
-        done = self.run(*arguments)
-        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
-        return done.stderr
+        return self.terminal.refused("alert", *arguments)
 
 
 @pytest.fixture
-def commands(database_url: str, tmp_path: Path) -> Commands:
-    return Commands(database_url, tmp_path)
+def commands(terminal: Terminal) -> Commands:
+    return Commands(terminal)
 
 
 async def test_an_editor_recalls_corrects_and_looks_at_what_became_of_it(

@@ -20,6 +20,7 @@ import pytest
 
 from app.vapid import load_key, make_key
 from tests.browser import free_port
+from tests.terminal import Terminal
 from tests.test_fanout import a_reader
 from tests.test_poll import until
 
@@ -201,23 +202,19 @@ def test_a_lost_key_is_never_replaced_while_readers_depend_on_it(tmp_path: Path,
     ],
 )
 def test_commands_refuse_with_one_sentence(
-    arguments: list[str], sentence: str, tmp_path: Path, database_url: str
+    arguments: list[str], sentence: str, terminal: Terminal, database_url: str
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as db:
         db.execute("INSERT INTO topics (slug, name, description, synonyms) VALUES ('ukraine', 'Ukraine', '', '{}')")
-    assert sentence in refused(*arguments, DATABASE_URL=database_url, DATA_DIR=str(tmp_path))
+    assert sentence in terminal.refused(*arguments)
 
 
-def test_lists_speak_json(tmp_path: Path, database_url: str) -> None:
-    def run(*arguments: str) -> str:
-        told = command(*arguments, DATABASE_URL=database_url, DATA_DIR=str(tmp_path))
-        return subprocess.run(told, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60).stdout
-
-    assert json.loads(run("topic", "list", "--json")) == []
-    run("topic", "add", "ukraine", "--name", "Ukraine", "--synonym", "Україна")
-    run("feed", "add", "https://example.org/feed", "--topic", "ukraine", "--policy", "draft")
-    [topic] = json.loads(run("topic", "list", "--json"))
+def test_lists_speak_json(terminal: Terminal) -> None:
+    assert terminal.json("topic", "list") == []
+    terminal.said("topic", "add", "ukraine", "--name", "Ukraine", "--synonym", "Україна")
+    terminal.said("feed", "add", "https://example.org/feed", "--topic", "ukraine", "--policy", "draft")
+    [topic] = terminal.json("topic", "list")
     assert topic == {"slug": "ukraine", "name": "Ukraine", "description": "", "synonyms": ["Україна"]}
-    [feed] = json.loads(run("feed", "list", "--json"))
+    [feed] = terminal.json("feed", "list")
     assert (feed["url"], feed["topics"], feed["policy"]) == ("https://example.org/feed", ["ukraine"], "draft")
-    assert "ukraine" in run("topic", "list")
+    assert "ukraine" in terminal.said("topic", "list")
