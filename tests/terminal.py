@@ -46,10 +46,10 @@ class Terminal:
             patch.setattr(sys, "stdin", io.StringIO(typed))
             with pytest.raises(SystemExit) as ended:
                 main()
-        code, sentence = (
-            (1, f"{ended.value.code}\n") if isinstance(ended.value.code, str) else (ended.value.code or 0, "")
-        )
-        return Ended(code, out.getvalue(), err.getvalue() + sentence)
+        code = ended.value.code
+        if isinstance(code, str):  # which Python itself would print
+            return Ended(1, out.getvalue(), f"{err.getvalue()}{code}\n")
+        return Ended(code or 0, out.getvalue(), err.getvalue())
 
     def said(self, *arguments: object, typed: str = "") -> str:
         ended = self.run(*arguments, typed=typed)

@@ -166,7 +166,7 @@ async def what_there_is(session: AsyncSession) -> dict[str, Iterator[str]]:
 
 @contextmanager
 def served(database_url: str, folder: Path) -> Iterator[str]:
-    """The application as uvicorn has it, on a thread of its own. Only its passwords are quicker to check, and its streams shorter."""
+    """The application as uvicorn has it, on a thread of its own. Only passwords and streams are quicker."""
     make_key(folder / "vapid.pem")
     port = free_port()
     address = f"http://127.0.0.1:{port}"
