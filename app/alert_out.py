@@ -43,6 +43,7 @@ def _shown(
     return AlertOut(
         **own,
         topics=[topic.slug for topic in alert.topics],
+        version=alert.version,
         corrects=alert.corrects_id,
         corrected_by=corrected_by,
         outcomes=OutcomesOut(**counts),

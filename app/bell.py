@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alert_out import alert_out
 from app.context import EditorActor, WriterActor
-from app.desk_shapes import AlertOut, CorrectionIn, ReleaseIn, ScheduleIn, TestOut
+from app.desk_shapes import AlertOut, ApproveIn, CorrectionIn, ReleaseIn, ScheduleIn, TestOut
+from app.domain import decisions
 from app.domain.alerts import Alert
 from app.domain.editors import Actor
 from app.domain.moments import moment, now_of
@@ -26,12 +27,12 @@ Id = Annotated[UUID, Path(alias="id")]
 async def release(actor: EditorActor, alert_id: Id, once: Once, said: ReleaseIn | None = None) -> AlertOut:
     """It goes out in 10 seconds, unless it is undone; or waits for a second person, where the rule wants one.
 
-    409 if it was released already, or if the same story goes out within half an hour: `again` says that it is to be
-    told again. `override` says why no second person approves.
+    409 if it was released already; if it is not `version` any more; or if the same story goes out within half an hour:
+    `again` says that it is to be told again. `override` says why no second person approves.
     """
     said = said or ReleaseIn()
     wish = Wish(again=said.again, override=said.override, seen=said.recipients_seen)
-    return await _decide(actor, alert_id, once, lambda ringing, alert: ringing.release(alert, wish))
+    return await _decide(actor, alert_id, once, lambda ringing, alert: ringing.release(alert, wish), said.version)
 
 
 @router.post("/schedule")
@@ -45,13 +46,13 @@ async def schedule(actor: EditorActor, alert_id: Id, once: Once, said: ScheduleI
         at = moment(said.at, said.time_zone, ringing.now)
         await ringing.release(alert, Wish(at, said.time_zone or "", again=said.again, override=said.override))
 
-    return await _decide(actor, alert_id, once, arrange)
+    return await _decide(actor, alert_id, once, arrange, said.version)
 
 
 @router.post("/approve")
-async def approve(actor: EditorActor, alert_id: Id, once: Once) -> AlertOut:
+async def approve(actor: EditorActor, alert_id: Id, once: Once, said: ApproveIn | None = None) -> AlertOut:
     """The second person's word: it goes out in 10 seconds, or at its time."""
-    return await _decide(actor, alert_id, once, Ringing.approve)
+    return await _decide(actor, alert_id, once, Ringing.approve, said.version if said else None)
 
 
 @router.post("/undo")
@@ -92,11 +93,16 @@ async def test(actor: WriterActor, alert_id: Id, once: Once) -> TestOut:
 
 
 async def _decide(
-    actor: Actor, alert_id: UUID, once: Once, act: Callable[[Ringing, Alert], Awaitable[None]]
+    actor: Actor,
+    alert_id: UUID,
+    once: Once,
+    act: Callable[[Ringing, Alert], Awaitable[None]],
+    version: str | None = None,
 ) -> AlertOut:
     async def work(session: AsyncSession) -> AlertOut:
         alert = await for_change(session, actor, alert_id)
         ringing = Ringing(session, once.here.settings, actor, await now_of(session))
+        decisions.must_be_as_read(alert, version)
         await act(ringing, alert)
         return await alert_out(session, alert, ringing.now)
 

@@ -10,7 +10,7 @@ from app.database import transaction
 from app.desk_shapes import CLEAN, AudienceOut, DeskStoriesOut, audience_out, desk_story_out
 from app.domain import shards, stories
 from app.domain.alerts import Level, alerts_of
-from app.domain.moments import now_of
+from app.domain.moments import moment, now_of
 from app.domain.refusals import Refusal
 from app.domain.topics import topics_named
 from app.ringing import within_reach
@@ -44,12 +44,16 @@ async def audience(
     actor: WriterActor,
     topics: Annotated[str, Query(max_length=4096, pattern=CLEAN, description="short names: ukraine,world-news")],
     level: Level = Level.NORMAL,
+    at: Annotated[str | None, Query(max_length=64, pattern=CLEAN, description="as `…/schedule` takes it")] = None,
+    time_zone: Annotated[str | None, Query(max_length=64, pattern=CLEAN)] = None,
 ) -> AudienceOut:
-    """Who an alert of these topics would ring for if it went out now, each reader once, and what holds others back."""
+    """Who an alert of these topics would ring for, each reader once, and what holds others back: now, or then."""
     slugs = [slug for slug in topics.split(",") if slug]
     if not slugs:
         raise Refusal("Name at least one topic: ukraine,world-news.")
     actor.must_reach(slugs, level)
     async with transaction(here.sessions) as session:
         ids = [topic.id for topic in await topics_named(session, slugs)]
-        return audience_out(await shards.audience(session, ids, level, await now_of(session)))
+        now = await now_of(session)
+        then = moment(at, time_zone, now) if at else now
+        return audience_out(await shards.audience(session, ids, level, then))

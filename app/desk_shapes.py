@@ -19,6 +19,10 @@ Body = Annotated[str, Field(max_length=4000, pattern=CLEAN, description="cut at 
 Address = Annotated[str, Field(max_length=2048, pattern=CLEAN, description="https://…")]
 Slugs = Annotated[list[Annotated[str, Field(max_length=64, pattern=CLEAN)]], Field(max_length=64)]
 Seconds = Annotated[int, Field(ge=60, le=28 * 86400, description="to live, from its release on")]
+Version = Annotated[
+    str | None,
+    Field(max_length=64, pattern=CLEAN, description="of the alert as it was read; 409 if it was changed since"),
+]
 Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=CLEAN)]
 
 AN_ALERT: dict[str, Any] = {
@@ -113,6 +117,7 @@ class ReleaseIn(BaseModel):
     recipients_seen: int | None = Field(None, ge=0, description="what the page said; for the audit")
     again: bool = Field(False, description="although the same story went out within half an hour")
     override: Reason | None = Field(None, description="why no second person approves it; loud in audit and log")
+    version: Version = None
 
 
 class ScheduleIn(BaseModel):
@@ -122,6 +127,13 @@ class ScheduleIn(BaseModel):
     time_zone: str | None = Field(None, max_length=64, pattern=CLEAN)
     again: bool = False
     override: Reason | None = None
+    version: Version = None
+
+
+class ApproveIn(BaseModel):
+    model_config = shown({"version": "9f86d081884c7d65"})
+
+    version: Version = None
 
 
 class CorrectionIn(BaseModel):
@@ -168,6 +180,7 @@ class AlertOut(BaseModel):
     level: Level
     ttl: int
     story_id: int | None
+    version: str = Field(description="another one whenever what readers would get is changed")
     corrects: UUID | None
     corrected_by: UUID | None
     recipients: int

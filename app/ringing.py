@@ -84,7 +84,7 @@ class Ringing:
         if not wish.again:
             await must_be_new(self.session, alert, due_at, self.now)
         two = TwoPeople(self.settings.two_people_levels, self.settings.two_people_audience)
-        takes_two = await two.apply_to(self.session, alert, self.now)
+        takes_two = await two.apply_to(self.session, alert, due_at)
         if takes_two and not wish.override:
             decisions.propose(alert, by=self.actor.name, at=wish.at, zone=wish.zone)
             await self._ask_the_others(alert)

@@ -13,7 +13,7 @@ const LIVE = new Set(["proposed", "scheduled", "released", "sending"]);
 /** Fills the pane and follows the alert; returns what to do when it is left. */
 export function alertPane(pane, desk) {
   let shown = null; // the state that is on the page
-  let view = null; // {update?, leave?} of what is on the page
+  let view = null; // {update?, leave?} of what is on the page; leave may take a moment to save
   let mute = () => {};
   let left = false;
   const own = { ...desk, turned };
@@ -33,7 +33,7 @@ export function alertPane(pane, desk) {
   function show(alert) {
     desk.changed(alert);
     const kind = VIEWS[alert.state] === ended && goesOn(alert) ? going : VIEWS[alert.state];
-    if (shown === `${kind.name} ${alert.due_at}` && view?.update) view.update(alert);
+    if (shown === looks(kind, alert)) view.update?.(alert);
     else draw(alert, kind);
   }
 
@@ -41,14 +41,14 @@ export function alertPane(pane, desk) {
     const held = pane.contains(document.activeElement);
     view?.leave?.();
     pane.replaceChildren();
-    shown = `${kind.name} ${alert.due_at}`;
+    shown = looks(kind, alert);
     view = kind(pane, own, alert);
     if (held && !pane.contains(document.activeElement)) pane.focus({ preventScroll: true });
     if (pane.getBoundingClientRect().top < 0) pane.scrollIntoView(); // the new state begins at its top
   }
 
   function follow() {
-    mute = listen(`api/alerts/${desk.id}/events`, { progress: (alert) => (goesOn(alert) ? show(alert) : turned(alert)) });
+    mute = listen(() => `api/alerts/${desk.id}/events`, { progress: (alert) => (goesOn(alert) ? show(alert) : turned(alert)) });
   }
 
   async function begin() {
@@ -65,9 +65,12 @@ export function alertPane(pane, desk) {
   return () => {
     left = true;
     mute();
-    view?.leave?.();
+    return view?.leave?.();
   };
 }
+
+/** What makes a page another one; the rest is an update of it. */
+const looks = (kind, { due_at, version, proposed_by }) => [kind.name, due_at, version, proposed_by].join(" ");
 
 const goesOn = ({ state, finished_at: finished }) => LIVE.has(state) || (state === "recalled" && !finished);
 

@@ -6,6 +6,14 @@ import { make } from "./page.js";
 
 const PAUSE = 300; // milliseconds
 
+/** `at`: when, if not now, as the server takes it. */
+export function audiencePath({ topics, level, at, time_zone: zone }) {
+  const query = new URLSearchParams({ topics: topics.join(","), level });
+  if (at) query.set("at", at);
+  if (at && zone) query.set("time_zone", zone);
+  return `api/audience?${query}`;
+}
+
 /** `told` hears the answer, or null while there is none. */
 export function audienceLine(told) {
   const element = make("p", { className: "audience" });
@@ -29,13 +37,17 @@ export function audienceLine(told) {
   return {
     element,
     found: () => found,
-    ask(topics, level) {
-      const path = topics.length ? `api/audience?topics=${encodeURIComponent(topics.join(","))}&level=${level}` : "";
+    /** The number of before is not the number of what is asked now: until it comes there is none. */
+    ask(topics, level, when) {
+      const path = topics.length ? audiencePath({ topics, level, ...when }) : "";
       if (path === asked && element.textContent) return;
+      const first = !asked;
       asked = path;
       clearTimeout(timer);
       if (!path) return settle(["Tick a topic: then it says here how many readers it reaches."], null);
-      timer = setTimeout(() => fetchIt(path), found ? PAUSE : 0);
+      found = null;
+      told(null);
+      timer = setTimeout(() => fetchIt(path), first ? 0 : PAUSE);
     },
   };
 }

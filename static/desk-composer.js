@@ -2,28 +2,18 @@
 
 import { call, intention, Problem } from "./api.js";
 import { audienceLine } from "./desk-audience.js";
-import { choices, chosen, doing, explain, field, sure } from "./desk-forms.js";
+import { doing, explain, sure } from "./desk-forms.js";
 import { counted } from "./desk-figures.js";
+import { keeping } from "./desk-keep.js";
 import { previews } from "./desk-previews.js";
 import { askAndSend, testHere } from "./desk-ring.js";
 import { whenFields } from "./desk-when.js";
 import { wordsOf } from "./desk-wire.js";
+import { changes, fields, inForm, put, written } from "./desk-words.js";
 import { language, make } from "./page.js";
 
 const PAUSE = 800; // milliseconds after the last key until a draft is saved
 const A_CLICK = 400; // milliseconds
-const LEVELS = [
-  { value: "breaking", words: "Breaking", about: "Passes quiet hours and limits." },
-  { value: "normal", words: "Normal", about: "A new story." },
-  { value: "low", words: "Low", about: "May wait until the device is awake anyway." },
-];
-const LIVES = [
-  [1, "1 hour"],
-  [4, "4 hours"],
-  [12, "12 hours"],
-  [24, "A day"],
-  [72, "3 days"],
-].map(([hours, words]) => [String(hours * 3_600), words]);
 const EMPTY = { title: "", body: "", url: "", image: null, topics: [], level: "normal", ttl: 12 * 3_600, warnings: [] };
 
 /** An alert from nothing, or from a story whose topics somebody has to name. */
@@ -39,7 +29,10 @@ export function composer(pane, desk, draft) {
   let saving = Promise.resolve();
   let checked = "";
   let left = false;
-  const parts = fields(draft, desk);
+  const keepingOf = ({ id, story_id: story }) => keeping(`${desk.session.editor.email} ${id ?? `new ${story ?? ""}`}`);
+  let unsaved = keepingOf(draft);
+  const kept = unsaved.kept();
+  const parts = fields({ ...draft, ...kept }, desk.topics);
   const when = whenFields(desk.session.site.time_zone);
   const view = {
     problem: make("p", { className: "problem", hidden: true, tabIndex: -1 }),
@@ -56,7 +49,8 @@ export function composer(pane, desk, draft) {
   const send = doing("Send", sendIt, tell, "main send");
   const test = doing("Test in my browser", tryIt, tell);
   const drop = doing("Delete the draft", deleteIt, tell, "final quiet");
-  const buttons = make("p", { className: "buttons" }, ...(may ? [send] : []), test, ...(may && draft.id ? [drop] : []));
+  drop.hidden = !may || !draft.id;
+  const buttons = make("p", { className: "buttons" }, ...(may ? [send] : []), test, drop);
   const form = make(
     "form",
     { className: "form composer", noValidate: true },
@@ -84,7 +78,7 @@ export function composer(pane, desk, draft) {
     parts.count(now.title.length);
     shown.show(now, desk.session.site.name);
     form.dataset.level = now.level;
-    audience.ask(now.topics, now.level);
+    audience.ask(now.topics, now.level, when.wish());
   }
 
   function nameButtons(found) {
@@ -94,10 +88,12 @@ export function composer(pane, desk, draft) {
 
   form.addEventListener("input", () => {
     drawn();
+    unsaved.keep(changes(draft, words()));
     clearTimeout(timer);
     timer = setTimeout(() => save().catch(() => {}), PAUSE);
   });
   form.addEventListener("change", ({ target }) => {
+    drawn();
     nameButtons(audience.found());
     // Not in the middle of the click that has left the field: what it says would move the page away under it.
     if (target.name === "url") setTimeout(checkLink, A_CLICK);
@@ -109,18 +105,16 @@ export function composer(pane, desk, draft) {
     clearTimeout(timer);
     return (saving = saving.catch(() => {}).then(async () => {
       const now = words();
-      if (!now.title || !now.url || !now.topics.length) return mind(now).then(() => null);
-      if (draft.id && same(draft, now)) return draft;
+      const changed = changes(draft, now);
+      if (draft.id && !Object.keys(changed).length) return draft;
+      const missing = MISSING.filter(([name]) => !now[name].length).map(([, what]) => what);
+      if (missing.length) {
+        view.saved.textContent = `Not saved yet: it needs ${new Intl.ListFormat(language).format(missing)}.`;
+        return mind(now).then(() => null);
+      }
       view.saved.textContent = "Saving…";
       try {
-        const body = draft.id || !draft.story_id ? now : { ...now, story_id: draft.story_id };
-        const made = !draft.id;
-        draft = made
-          ? await call("POST", "api/alerts", { body, once: intention() })
-          : await call("PATCH", `api/alerts/${draft.id}`, { body });
-        desk.changed(draft);
-        title.textContent = "Draft";
-        if (made && !left) history.replaceState(null, "", `#/alerts/${draft.id}`);
+        await store(now, changed);
       } catch (error) {
         view.saved.textContent = "";
         explain(view.problem, error);
@@ -131,6 +125,32 @@ export function composer(pane, desk, draft) {
       warn(draft.warnings);
       return draft;
     }));
+  }
+
+  /** Only what was changed here: somebody else may be writing the rest. */
+  async function store(now, changed) {
+    if (draft.id) adopt(await call("PATCH", `api/alerts/${draft.id}`, { body: changed }), now);
+    else {
+      const body = draft.story_id ? { ...now, story_id: draft.story_id } : now;
+      draft = await call("POST", "api/alerts", { body, once: intention() });
+      unsaved.forget();
+      unsaved = keepingOf(draft);
+      title.textContent = "Draft";
+      drop.hidden = !may;
+      if (!left) history.replaceState(null, "", `#/alerts/${draft.id}`);
+    }
+    desk.changed(draft);
+    unsaved.keep(changes(draft, words()));
+  }
+
+  /** The draft as the server has it; what others changed there, and nobody here meanwhile, is shown. */
+  function adopt(theirs, seen) {
+    const mine = changes(seen, words());
+    draft = theirs;
+    for (const [name, value] of Object.entries(changes(words(), inForm(theirs)))) {
+      if (!(name in mine)) put(form, name, value);
+    }
+    drawn();
   }
 
   async function mind({ title, body, url, level }) {
@@ -166,7 +186,10 @@ export function composer(pane, desk, draft) {
   async function sendIt() {
     const stored = await whole();
     const done = await askAndSend(stored, { when: when.wish(), found: audience.found(), topics: desk.topics, warnings: draft.warnings });
-    if (done) desk.turned(done);
+    if (!done) return;
+    if (done.state !== "draft") return desk.turned(done);
+    adopt(done, words());
+    throw new Problem("Somebody changed this draft meanwhile. Read it once more, then send it.");
   }
 
   async function tryIt(button) {
@@ -180,71 +203,32 @@ export function composer(pane, desk, draft) {
     clearTimeout(timer);
     await saving.catch(() => {});
     await call("DELETE", `api/alerts/${draft.id}`);
+    left = true;
+    unsaved.forget();
+    desk.forgotten(draft);
     desk.say("The draft is deleted.");
     desk.go("#/");
   }
 
+  const hidden = () => document.hidden && save().catch(() => {});
+  document.addEventListener("visibilitychange", hidden);
   drawn();
   warn(draft.warnings);
+  if (Object.keys(kept).length) save().catch(() => {});
   if (draft.url) checkLink();
   return () => {
-    left = true;
+    document.removeEventListener("visibilitychange", hidden);
     clearTimeout(timer);
-    if (draft.id && !same(draft, words())) save().catch(() => {});
+    if (left) return null;
+    left = true;
+    return save().catch(() => {}); // What cannot be saved is kept.
   };
 }
+
+const MISSING = [
+  ["title", "a title"],
+  ["url", "a link"],
+  ["topics", "a topic"],
+];
 
 const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
-
-function fields(draft, desk) {
-  const counter = make("span", { className: "counter" });
-  const title = field({ label: "Title", name: "title", rows: 2, maxLength: 300, value: draft.title, required: true });
-  title.querySelector("label").append(counter);
-  const link = field({ label: "Link", name: "url", type: "url", maxLength: 2_048, value: draft.url, required: true });
-  const all = [
-    title,
-    field({ label: "Text", name: "body", rows: 4, maxLength: 1_000, value: draft.body }),
-    link,
-    field({ label: "Picture", name: "image", type: "url", maxLength: 2_048, value: draft.image ?? "", hint: "https:// address; Chrome and Android show it." }),
-    choices({
-      legend: "Topics",
-      type: "checkbox",
-      name: "topics",
-      options: desk.topics.map(({ slug, name }) => ({ value: slug, words: name })),
-      chosen: draft.topics,
-    }),
-    choices({ legend: "Level", type: "radio", name: "level", options: LEVELS, chosen: [draft.level] }),
-    field({ label: "Worth telling for", name: "ttl", options: lives(draft.ttl), value: String(draft.ttl) }),
-  ];
-  return {
-    all,
-    link,
-    count(length) {
-      counter.textContent = ` ${length} of 90`;
-      counter.classList.toggle("over", length > 90);
-    },
-  };
-}
-
-function lives(seconds) {
-  if (LIVES.some(([value]) => value === String(seconds))) return LIVES;
-  return [[String(seconds), `${Math.round(seconds / 360) / 10} hours`], ...LIVES];
-}
-
-function written(form) {
-  const { title, body, url, image, ttl } = form.elements;
-  return {
-    title: title.value.replace(/\s+/g, " ").trim(),
-    body: body.value.trim(),
-    url: url.value.trim(),
-    image: image.value.trim() || null,
-    topics: chosen(form, "topics"),
-    level: chosen(form, "level")[0],
-    ttl: Number(ttl.value),
-  };
-}
-
-const same = (draft, now) =>
-  Object.entries(now).every(([name, value]) =>
-    name === "topics" ? [...value].sort().join() === [...draft.topics].sort().join() : (draft[name] ?? null) === value,
-  );

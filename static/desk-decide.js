@@ -2,8 +2,10 @@
 
 import { call } from "./api.js";
 import { act, at, mayRing, telling, text } from "./desk-decision.js";
+import { audiencePath } from "./desk-audience.js";
 import { counted } from "./desk-figures.js";
 import { doing, field, form } from "./desk-forms.js";
+import { withSecondThoughts } from "./desk-ring.js";
 import { wishOf, zones } from "./desk-when.js";
 import { make } from "./page.js";
 
@@ -17,7 +19,7 @@ export function proposed(pane, desk, alert) {
     audience,
     make("p", {}, `${alert.proposed_by} wants to send it${at(alert)}. `, mine ? THEIRS : YOURS),
   ];
-  const approve = act(desk, alert, "Approve and send", "approve", "main send");
+  const approve = act(desk, alert, "Approve and send", "approve", "main send", { version: alert.version });
   const back = act(desk, alert, mine ? "Take it back" : "Not so: back to the draft", "undo");
   const alone = doing("Send without a second person…", () => override(desk, alert), desk.tell, "quiet final");
   const buttons = !mayRing(desk) ? [] : mine ? [back, alone] : [approve, back];
@@ -33,9 +35,9 @@ export function proposed(pane, desk, alert) {
 const THEIRS = "Another editor has to approve: they have been asked in their own browsers, and see it here.";
 const YOURS = "Read it once more: with your word it goes out, after ten seconds in which it can be taken back.";
 
-async function reach({ topics, level }) {
+async function reach({ topics, level, due_at: at, due_in: ahead }) {
   try {
-    return (await call("GET", `api/audience?topics=${encodeURIComponent(topics.join(","))}&level=${level}`)).rings;
+    return (await call("GET", audiencePath({ topics, level, at: ahead > 0 ? at : null }))).rings;
   } catch {
     return null;
   }
@@ -53,7 +55,7 @@ function override(desk, alert) {
         action: "Send it alone",
         cancel: () => dialog.close(),
         send: async (whole) => {
-          const body = { override: whole.elements.reason.value.trim() };
+          const body = { override: whole.elements.reason.value.trim(), version: alert.version };
           const now = await call("POST", `api/alerts/${alert.id}/release`, { body });
           dialog.close();
           desk.turned(now);
@@ -92,9 +94,10 @@ export function scheduled(pane, desk, alert) {
   const timer = setInterval(tick, soon ? 100 : 1_000);
   if (soon) {
     told.textContent = `It goes out in ${Math.ceil(alert.due_in)} seconds. You can take it back until then.`;
-    undo.focus();
+    // Whoever is at something else at this moment must not take it back with their next key.
+    if (document.activeElement === document.body || pane.contains(document.activeElement)) undo.focus();
   }
-  return { update: () => {}, leave: () => clearInterval(timer) };
+  return { leave: () => clearInterval(timer) };
 }
 
 function mover(pane, desk, alert) {
@@ -108,7 +111,10 @@ function mover(pane, desk, alert) {
       ],
       action: "Move it",
       cancel: () => place.remove(),
-      send: async (whole) => desk.turned(await call("POST", `api/alerts/${alert.id}/schedule`, { body: wishOf(whole) })),
+      send: async (whole) => {
+        const moved = await withSecondThoughts(alert, "schedule", wishOf(whole));
+        if (moved) desk.turned(moved);
+      },
     });
     place.append(moving);
     pane.append(place);

@@ -30,15 +30,19 @@ function summary(alert, when, topics, warnings) {
 
 const LEVEL = { breaking: "Breaking", normal: "Normal level", low: "Low level" };
 
-/** The server may say that the same story went out just now: then it is the editor's word that counts. */
-async function withSecondThoughts(alert, how, body) {
+/**
+ * The server may say that the same story went out just now: then it is the editor's word that counts. The alert as it is
+ * then, which somebody else may have changed or sent meanwhile; null if the editor thought better of it.
+ */
+export async function withSecondThoughts(alert, how, wish) {
   const path = `api/alerts/${alert.id}/${how}`;
+  const body = { ...wish, version: alert.version };
   try {
     return await call("POST", path, { body, once: intention() });
   } catch (problem) {
     if (!(problem instanceof Problem) || problem.status !== 409) throw problem;
     const now = await call("GET", `api/alerts/${alert.id}`);
-    if (now.state !== alert.state) return now; // Somebody was quicker: what the page shows then says it.
+    if (now.state !== alert.state || now.version !== alert.version) return now;
     const yes = "Send it all the same";
     const question = "The same story?";
     if (!(await sure({ question, words: problem.message, yes, no: "Do not send", final: false }))) return null;

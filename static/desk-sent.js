@@ -1,6 +1,6 @@
 // An alert on its way, and after: stopping it, putting it right, what came of it.
 
-import { call } from "./api.js";
+import { call, intention } from "./api.js";
 import { mayRing, telling, text } from "./desk-decision.js";
 import { counted, lasting } from "./desk-figures.js";
 import { doing, field, form, sure } from "./desk-forms.js";
@@ -13,7 +13,7 @@ export function going(pane, desk, alert) {
   const progress = progressView();
   const title = make("h1", {}, "On its way");
   const stop = doing("Stop", () => recall(desk, alert), desk.tell, "final");
-  const buttons = make("p", { className: "buttons" }, ...(mayRing(desk) ? [stop, correcting(pane, desk, alert)] : []));
+  const buttons = make("p", { className: "buttons" }, ...(mayRing(desk) ? [stop, correcting(desk, alert)] : []));
   pane.append(title, progress.element, problem, buttons, text(alert, desk));
   const update = (now) => {
     const stopping = now.state === "recalled";
@@ -35,7 +35,7 @@ export function ended(pane, desk, alert) {
   const problem = telling(desk);
   const correct = alert.corrected_by
     ? make("a", { className: "button", href: `#/alerts/${alert.corrected_by}` }, "See its correction")
-    : correcting(pane, desk, alert);
+    : correcting(desk, alert);
   const place = make("div", {});
   pane.append(
     make("h1", {}, alert.state === "recalled" ? "Recalled" : alert.corrects ? "Correction sent" : "Sent"),
@@ -45,7 +45,7 @@ export function ended(pane, desk, alert) {
     make("p", { className: "buttons" }, ...(mayRing(desk) && (alert.outcomes.accepted || alert.corrected_by) ? [correct] : [])),
     place,
   );
-  return { update: () => {}, leave: alert.recipients ? report(place, alert.id) : undefined };
+  return { leave: alert.recipients ? report(place, alert.id) : undefined };
 }
 
 function inWords({ state, recipients, outcomes, released_at: released, finished_at: finished }) {
@@ -65,31 +65,39 @@ const OTHERS = [
   ["recalled", "recalled"],
 ];
 
-function correcting(pane, desk, alert) {
-  const open = doing("Correct", () => {
-    if (pane.querySelector(".correction")) return;
+function correcting(desk, alert) {
+  return doing("Correct", () => correct(desk, alert), desk.tell);
+}
+
+/** In a dialog: what is being written there stays, whatever the page behind it comes to show. */
+function correct(desk, alert) {
+  return new Promise((done) => {
+    const dialog = make("dialog", { className: "correction" }, make("h2", { id: "correct" }, "Correct it"));
+    dialog.setAttribute("aria-labelledby", "correct");
     const reached = counted(alert.outcomes.accepted, "reader");
-    const place = make("section", { className: "sheet correction" }, make("h2", {}, "Correct it"));
     const who = alert.finished_at ? `the ${reached} who got it` : "exactly those who got it by then; the others get nothing";
-    const writing = form({
-      parts: [
-        make("p", {}, `The correction replaces it, silently, on the screens of ${who}. It goes out at once.`),
-        field({ label: "Title", name: "title", rows: 2, maxLength: 300, value: alert.title }),
-        field({ label: "Text", name: "body", rows: 3, maxLength: 1_000, value: alert.body }),
-        field({ label: "Link", name: "url", type: "url", maxLength: 2_048, value: alert.url }),
-      ],
-      action: "Send the correction",
-      cancel: () => (place.remove(), open.focus()),
-      send: async (whole) => {
-        const { title, body, url } = whole.elements;
-        const changed = Object.entries({ title, body, url }).filter(([name, input]) => input.value.trim() !== alert[name]);
-        const wish = Object.fromEntries(changed.map(([name, input]) => [name, input.value.trim()]));
-        desk.turned(await call("POST", `api/alerts/${alert.id}/correct`, { body: wish }));
-      },
-    });
-    place.append(writing);
-    pane.append(place);
-    writing.querySelector("textarea").focus();
-  }, desk.tell);
-  return open;
+    dialog.append(
+      form({
+        parts: [
+          make("p", {}, `The correction replaces it, silently, on the screens of ${who}. It goes out at once.`),
+          field({ label: "Title", name: "title", rows: 2, maxLength: 300, value: alert.title }),
+          field({ label: "Text", name: "body", rows: 3, maxLength: 1_000, value: alert.body }),
+          field({ label: "Link", name: "url", type: "url", maxLength: 2_048, value: alert.url }),
+        ],
+        action: "Send the correction",
+        cancel: () => dialog.close(),
+        send: async (whole) => {
+          const { title, body, url } = whole.elements;
+          const changed = Object.entries({ title, body, url }).filter(([name, input]) => input.value.trim() !== alert[name]);
+          const wish = Object.fromEntries(changed.map(([name, input]) => [name, input.value.trim()]));
+          const right = await call("POST", `api/alerts/${alert.id}/correct`, { body: wish, once: intention() });
+          dialog.close();
+          desk.turned(right);
+        },
+      }),
+    );
+    dialog.addEventListener("close", () => (dialog.remove(), done()));
+    document.body.append(dialog);
+    dialog.showModal();
+  });
 }

@@ -36,12 +36,18 @@ export function signInAgain({ editor }) {
       found = session;
       dialog.close();
     }
+    const out = make("button", { type: "button", onclick: () => dialog.close() }, "Leave the desk");
+    dialog.append(make("p", { className: "buttons" }, out));
+    dialog.addEventListener("cancel", (event) => event.preventDefault()); // Not by a key that was meant for another one.
     dialog.addEventListener("close", () => (dialog.remove(), answer(found)));
     document.body.append(dialog);
     dialog.showModal();
     signIn(place, { wish: { "sign-in": "ended" }, done });
   });
 }
+
+/** Under this name the tab knows where to come back to. */
+export const PLACE = "newsbell.place";
 
 const head = (title, words) => [make("h1", {}, title), ...(words ? [make("p", {}, words)] : [])];
 
@@ -66,7 +72,9 @@ function ways_in(ways, said, done) {
   const parts = [...head("Sign in to the desk", said), way];
   const sso = ways.single_sign_on;
   if (sso) {
-    const link = make("a", { className: "button", href: new URL(sso.url, home).href }, `Sign in with ${sso.name || "single sign-on"}`);
+    const words = `Sign in with ${sso.name || "single sign-on"}`;
+    const onclick = () => sessionStorage.setItem(PLACE, location.hash || "#/");
+    const link = make("a", { className: "button", href: new URL(sso.url, home).href, onclick }, words);
     parts.push(make("p", { className: "or" }, "or"), make("p", {}, link));
   }
   parts.push(make("p", { className: "note-small" }, ways.first_owner ? FIRST : FORGOTTEN));

@@ -17,6 +17,7 @@ export async function view(main, context) {
   main.append(tabs.element, make("div", { className: "two-panes" }, wire, pane));
   const list = storyList(wire, desk);
   let leavePane = () => {};
+  const heard = { changed: list.changed, forgotten: list.forgotten };
   function turn([kind, id]) {
     leavePane();
     pane.replaceChildren();
@@ -24,8 +25,8 @@ export async function view(main, context) {
     main.dataset.shows = chosen ? "alert" : "stories";
     tabs.mark(chosen, kind ? location.hash : null);
     list.mark(kind === "alerts" ? id : null);
-    if (kind === "alerts") leavePane = alertPane(pane, { ...desk, id, changed: list.changed });
-    else if (kind === "new") leavePane = newAlert(pane, { ...desk, story: list.story(id), changed: list.changed });
+    if (kind === "alerts") leavePane = alertPane(pane, { ...desk, ...heard, id });
+    else if (kind === "new") leavePane = newAlert(pane, { ...desk, ...heard, story: list.story(id) });
     else pane.append(nothingChosen(context));
     if (chosen) pane.focus({ preventScroll: true });
   }
@@ -33,8 +34,8 @@ export async function view(main, context) {
   return {
     turn,
     leave() {
-      leavePane();
       list.leave();
+      return leavePane();
     },
   };
 }

@@ -7,7 +7,7 @@ import { listen } from "./desk-live.js";
 import { ago, exactly, language, make, webAddress } from "./page.js";
 
 const PAUSE = 300; // milliseconds after the last key until a search begins
-const MINUTE = 60_000; // milliseconds
+const MINUTE = 60_000; // milliseconds; as often, what others do to the stories is looked up
 
 export function storyList(wire, desk) {
   const list = make("ol", { className: "stories" });
@@ -39,7 +39,7 @@ export function storyList(wire, desk) {
   }
 
   function put(story, where) {
-    const place = item(story, desk);
+    const place = item(story, desk, look);
     stories.set(String(story.id), story);
     shown.get(story.id)?.remove();
     shown.set(story.id, place);
@@ -59,17 +59,35 @@ export function storyList(wire, desk) {
     return [make("p", { className: "lone" }, words)];
   }
 
-  const stop = { current: () => {} };
+  let stop = () => {};
+  let left = false;
   show().then(() => {
-    stop.current = listen(`api/stories/events?after=${newest}`, {
+    if (left) return;
+    stop = listen(() => `api/stories/events?after=${newest}`, {
       story(story) {
+        newest = Math.max(newest, story.id);
         if (!filter.fits(story)) return;
         put(story, "prepend");
         if (list.childElementCount === 1) foot.replaceChildren();
       },
     });
   });
-  const clock = setInterval(() => keepTime(list), MINUTE);
+
+  /** What colleagues made of the stories meanwhile, and what has gone out. */
+  async function look() {
+    const { items } = await call("GET", "api/stories?limit=100");
+    for (const { id, alert } of items) {
+      const place = shown.get(id);
+      if (!place) continue;
+      if (alert) remark(place, alert);
+      else unmark(place);
+    }
+  }
+
+  const clock = setInterval(() => {
+    keepTime(list);
+    if (!document.hidden) look().catch(() => {});
+  }, MINUTE);
   return {
     mark(alertId) {
       chosen = alertId;
@@ -80,8 +98,13 @@ export function storyList(wire, desk) {
       const place = shown.get(alert.story_id);
       if (place) remark(place, alert);
     },
+    forgotten(alert) {
+      const place = shown.get(alert.story_id);
+      if (place) unmark(place);
+    },
     leave() {
-      stop.current();
+      left = true;
+      stop();
       clearInterval(clock);
     },
   };
@@ -134,9 +157,9 @@ function filterForm(topics, changed) {
 
 // One story.
 
-function item(story, desk) {
+function item(story, desk, look) {
   const place = make("li", { className: "story" });
-  const title = doing(story.title, () => open(story, place, desk), desk.say, "headline");
+  const title = doing(story.title, () => open(story, place, desk, look), desk.say, "headline");
   const line = make("p", { className: "facts" }, ...facts(story, desk.topics));
   place.append(make("h2", {}, title), line, make("p", { className: "made" }));
   if (story.alert) remark(place, story.alert);
@@ -162,6 +185,11 @@ function remark(place, alert) {
   if (released) line.append(" ", make("time", { dateTime: alert.released_at }, ago(released, Date.now())));
 }
 
+function unmark(place) {
+  delete place.dataset.alert;
+  place.querySelector(".made").replaceChildren();
+}
+
 const MADE = {
   draft: "Draft",
   proposed: "Waits for a second person",
@@ -173,12 +201,16 @@ const MADE = {
 };
 
 /** One click makes a draft of a story, or opens what was made of it. */
-async function open(story, place, { go }) {
+async function open(story, place, { go }, look) {
   if (place.dataset.alert) return go(`#/alerts/${place.dataset.alert}`);
   if (!story.topics.length) return go(`#/new/${story.id}`); // An alert needs one, and only a person can say which.
-  const alert = await call("POST", "api/alerts", { body: wordsOf(story), once: intention() });
-  remark(place, alert);
-  go(`#/alerts/${alert.id}`);
+  try {
+    remark(place, await call("POST", "api/alerts", { body: wordsOf(story), once: intention() }));
+  } catch (problem) {
+    if (problem.status === 409) await look(); // A colleague was quicker: theirs is opened.
+    if (!place.dataset.alert) throw problem;
+  }
+  go(`#/alerts/${place.dataset.alert}`);
 }
 
 /** A story as the beginning of an alert. */

@@ -3,6 +3,7 @@
 import { call, whenSignedOut } from "./api.js";
 import { doing } from "./desk-forms.js";
 import { status, trouble } from "./desk-loading.js";
+import { PLACE, signIn, signInAgain } from "./desk-sign-in.js";
 import { make } from "./page.js";
 
 // The parts, by the first word of the address behind "#/". Each exports view(main, context), which fills the page and
@@ -41,6 +42,7 @@ function go(hash) {
 
 async function start() {
   const wish = secretWish();
+  if (!location.hash) comeBack();
   try {
     session = wish ? null : await call("GET", "api/session");
   } catch (problem) {
@@ -57,12 +59,18 @@ function secretWish() {
   return name ? { [name]: decodeURIComponent(value) } : null;
 }
 
+/** To where the single sign-on was asked for. */
+function comeBack() {
+  const place = sessionStorage.getItem(PLACE);
+  sessionStorage.removeItem(PLACE);
+  if (place) history.replaceState(null, "", place);
+}
+
 async function askWho(wish) {
   session = null;
   whenSignedOut(null);
   leave();
   frame(null);
-  const { signIn } = await import("./desk-sign-in.js");
   await signIn(main, { wish, done: (who) => ((session = who), enter()) });
 }
 
@@ -80,7 +88,6 @@ function askAgain() {
 }
 
 async function signedInAgain() {
-  const { signInAgain } = await import("./desk-sign-in.js");
   const anew = await signInAgain(session);
   if (!anew) await askWho(null);
   else Object.assign(session, anew);
@@ -100,8 +107,11 @@ function frame(who) {
 }
 
 async function signOut() {
+  await leave(); // which may save
   await call("DELETE", "api/session").catch((problem) => {
-    if (problem.status !== 401) throw problem; // Then they are out already.
+    if (problem.status === 401) return; // They are out already.
+    turn();
+    throw problem;
   });
   history.replaceState(null, "", "/desk");
   await askWho(null);
@@ -145,8 +155,9 @@ async function refresh() {
 }
 
 function leave() {
-  end(open.view);
+  const { view } = open;
   open = { part: null, view: null };
+  return end(view);
 }
 
 const end = (view) => (typeof view === "function" ? view() : view?.leave?.());

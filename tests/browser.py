@@ -63,10 +63,11 @@ CLOSE_ALERTS = "for (const w of Services.wm.getEnumerator('alert:alert')) w.clos
 
 def until(condition: Callable[[], T], what: str = "", *, limit: float = PATIENCE) -> T:
     """Wait for a condition to hold; what it gave."""
-    end = time.monotonic() + limit
+    end, pause = time.monotonic() + limit, 0.02
     while not (value := condition()):
         assert time.monotonic() < end, f"waited {limit:.0f} s in vain: {what or 'see the condition'}; it is {value!r}"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(1.3 * pause, 0.25)  # A look costs a browser more than the product needs to get there.
     return value
 
 

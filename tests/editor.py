@@ -93,6 +93,11 @@ class Editor(ABC):
         except AssertionError as error:
             raise AssertionError(f"{error}; the page: {self.text()}") from None
 
+    def until_value(self, label: str, wanted: str) -> None:
+        """What stands in the field of that name."""
+        value = FIELD.replace("return label?.control ?? null", "return label?.control.value ?? null")
+        until(lambda: self.look(value, label) == wanted, f"“{wanted}” in {label}")
+
     def until_shown(self, selector: str) -> None:
         until(lambda: self.shows(selector), selector)
 

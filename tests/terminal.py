@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from app.cli import main
+from app.terminal import out
 
 
 class Ended(NamedTuple):
@@ -36,20 +37,20 @@ class Terminal:
     def _run(self, arguments: list[str], typed: str) -> Ended:
         with (
             pytest.MonkeyPatch.context() as patch,
-            redirect_stdout(io.StringIO()) as out,
-            redirect_stderr(io.StringIO()) as err,
+            redirect_stdout(io.StringIO()) as said,
+            redirect_stderr(io.StringIO()) as complained,
         ):
             for name, value in self.environment.items():
                 patch.setenv(f"NEWSBELL_{name}", value)
-            patch.setenv("COLUMNS", "200")
+            patch.setattr(out, "width", 200)
             patch.setattr(sys, "argv", ["./newsbell", *arguments])
             patch.setattr(sys, "stdin", io.StringIO(typed))
             with pytest.raises(SystemExit) as ended:
                 main()
         code = ended.value.code
         if isinstance(code, str):  # which Python itself would print
-            return Ended(1, out.getvalue(), f"{err.getvalue()}{code}\n")
-        return Ended(code or 0, out.getvalue(), err.getvalue())
+            return Ended(1, said.getvalue(), f"{complained.getvalue()}{code}\n")
+        return Ended(code or 0, said.getvalue(), complained.getvalue())
 
     def said(self, *arguments: object, typed: str = "") -> str:
         ended = self.run(*arguments, typed=typed)

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from app.database import transaction
 from app.domain.alerts import Alert, AlertState
@@ -276,6 +276,41 @@ async def test_the_same_story_within_half_an_hour_is_asked_about(
     assert (await told(editor, twin, "release"))["state"] == "scheduled"
 
 
+async def test_what_waits_for_approval_past_its_time_counts_as_going_out_now(careful: Desk, desk: Desk) -> None:
+    one, other = await careful.somebody(), await careful.somebody()
+    number = next(_number)
+    alike = {"title": f"Overdue {number}", "url": f"https://news.example/overdue/{number}"}
+    late, twin = await a_draft(one, level="breaking", **alike), await a_draft(other, **alike)
+    await told(one, late, "schedule", at=(datetime.now(UTC) + timedelta(hours=2)).isoformat())
+    async with transaction(careful.sessions) as session:
+        due = datetime.now(UTC) - timedelta(hours=2)
+        await session.execute(update(Alert).where(Alert.id == UUID(late["id"])).values(due_at=due))
+    assert "waits for a second person" in await refused(other, twin, "release", 409)
+
+
+async def test_only_what_was_read_goes_out(desk: Desk, editor: httpx.AsyncClient, writer: httpx.AsyncClient) -> None:
+    alert = await a_draft(editor)
+    changed = done(await writer.patch(f"/api/alerts/{alert['id']}", json={"body": "Otherwise"}))
+    assert changed["version"] != alert["version"]
+    for what, said in (("release", {}), ("schedule", {"at": (datetime.now(UTC) + timedelta(hours=1)).isoformat()})):
+        assert "changed meanwhile" in await refused(editor, alert, what, 409, version=alert["version"], **said)
+    assert (await now(editor, alert))["state"] == "draft"
+    same = done(await writer.patch(f"/api/alerts/{alert['id']}", json={"body": ""}))
+    assert same["version"] == alert["version"]
+    assert (await told(editor, alert, "release", version=alert["version"]))["state"] == "scheduled"
+
+
+async def test_only_what_was_read_is_approved(careful: Desk) -> None:
+    one, other = await careful.somebody(), await careful.somebody()
+    first = await told(one, await a_draft(one, level="breaking"), "release")
+    await told(one, first, "undo")
+    await one.patch(f"/api/alerts/{first['id']}", json={"title": "Something else"})
+    await told(one, first, "release")
+    assert "changed meanwhile" in await refused(other, first, "approve", 409, version=first["version"])
+    assert "changed meanwhile" in await refused(one, first, "release", 409, version=first["version"], override="Me")
+    assert (await now(one, first))["state"] == "proposed"
+
+
 async def test_alerts_that_lead_to_the_front_page_are_not_the_same(editor: httpx.AsyncClient) -> None:
     for _ in range(2):
         await told(editor, await a_draft(editor, url="https://news.example/"), "release")
@@ -397,6 +432,23 @@ async def test_a_large_audience_takes_two_whatever_the_level(careful: Desk) -> N
     async with transaction(careful.sessions) as session:
         await a_reader(session, science)
     assert (await told(editor, alert, "release"))["state"] == "proposed"
+
+
+async def test_an_audience_is_as_large_as_it_will_be_then(careful: Desk) -> None:
+    editor = await careful.somebody()
+    async with transaction(careful.sessions) as session:
+        night = a_topic("night", "Night")
+        session.add(night)
+        await session.flush()
+        then = datetime.now(UTC) + timedelta(hours=12)
+        for _ in range(3):
+            asleep = await a_reader(session, night)
+            asleep.time_zone = "UTC"
+            asleep.quiet_from, asleep.quiet_to = ((then + timedelta(hours=h)).time() for h in (6, -6))
+    alert = await a_draft(editor, topics=["night"])
+    assert (await told(editor, alert, "release"))["state"] == "scheduled"
+    await told(editor, alert, "undo")
+    assert (await told(editor, alert, "schedule", at=then.isoformat()))["state"] == "proposed"
 
 
 async def test_one_person_may_do_without_the_other_and_it_is_loud(

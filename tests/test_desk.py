@@ -140,11 +140,18 @@ async def test_an_audience_counts_each_reader_once_and_says_what_holds_some_back
         await a_reader(session, science, ended_at=NOW)
         quiet, picky = await a_reader(session, russia), await a_reader(session, russia)
         quiet.quiet_from, quiet.quiet_to = time(0), time(23, 59, 59, 999999)
+        morning = datetime.now(UTC) + timedelta(hours=12)
+        asleep = await a_reader(session, science)
+        asleep.time_zone = "UTC"
+        asleep.quiet_from, asleep.quiet_to = ((morning + timedelta(hours=h)).time() for h in (6, -6))
         picky.levels = ["breaking"]
     found = done(await writer.get("/api/audience", params=asked))
-    assert found["held_back"] == {"paused": 1, "level": 1, "quiet_hours": 1, "daily_limit": 0}
-    assert (found["readers"], found["rings"], sorted(found["lanes"].values())) == (5, 2, [1, 1])
-    assert done(await writer.get("/api/audience", params=asked | {"level": "breaking"}))["rings"] == 4
+    assert found["held_back"] == {"paused": 1, "level": 1, "quiet_hours": 2, "daily_limit": 0}
+    assert (found["readers"], found["rings"], sorted(found["lanes"].values())) == (6, 2, [1, 1])
+    assert done(await writer.get("/api/audience", params=asked | {"level": "breaking"}))["rings"] == 5
+    then = {"at": morning.replace(tzinfo=None).isoformat(timespec="minutes"), "time_zone": "UTC"}
+    assert done(await writer.get("/api/audience", params=asked | then))["rings"] == 3
+    assert "has passed" in explained(await writer.get("/api/audience", params=asked | {"at": f"{NOW:%FT%T}Z"}), 422)
     assert "gardening" in explained(await writer.get("/api/audience", params={"topics": "gardening"}), 422)
     assert "at least one topic" in explained(await writer.get("/api/audience", params={"topics": ","}), 422)
     key = await desk.key(topics=["science"])

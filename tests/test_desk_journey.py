@@ -296,6 +296,47 @@ def test_a_writer_writes_and_does_not_ring(at_chromium: AtChromium, newsbell: Ne
     assert state_of(newsbell, "Written by Wim") == "draft"
 
 
+def test_two_editors_at_one_draft_lose_no_word_and_send_none_unread(
+    at_firefox: AtFirefox, at_chromium: AtChromium, newsbell: Newsbell
+) -> None:
+    ada, ben = at_firefox, at_chromium
+    sign_in(ada)
+    sign_in(ben, "ben@courier.example")
+    write(ada, "The river rises")
+    ben.open(f"/desk{ada.hash()}")
+    ben.fill("Text", "By two metres.")
+    stored = "SELECT title, body FROM alerts WHERE title LIKE 'The river %%'"
+    until(lambda: newsbell.rows(stored) == [("The river rises", "By two metres.")], "Ben's words")
+    ada.fill("Title", "The river falls")
+    until(lambda: newsbell.rows(stored) == [("The river falls", "By two metres.")], "the words of both")
+    ada.until_value("Text", "By two metres.")
+
+    ben.fill("Text", "By three metres.")
+    until(lambda: newsbell.rows(stored) == [("The river falls", "By three metres.")], "Ben's second thoughts")
+    release(ada, "0 readers")
+    ada.until_text("Somebody changed this draft meanwhile.", ".pane")
+    ada.until_value("Text", "By three metres.")
+    assert state_of(newsbell, "The river falls") == "draft"
+
+
+def test_words_that_are_no_alert_yet_are_kept_in_the_tab(at_chromium: AtChromium, newsbell: Newsbell) -> None:
+    ada = at_chromium
+    sign_in(ada)
+    ada.open("/desk#/new")
+    ada.fill("Title", "Half a thought")
+    ada.until_text("Not saved yet: it needs a link and a topic.", ".pane")
+    ada.click("Alerts")
+    ada.until_text("Alerts", "main h1")
+    for _ in range(2):  # and from one page to the next
+        ada.open("/desk#/new")
+        ada.until_value("Title", "Half a thought")
+    ada.fill("Link", f"{ada.site}/healthz?half")
+    ada.choose("topics", "ukraine")
+    ada.until_text("Draft saved", ".pane")
+    ada.open("/desk#/new")
+    ada.until_value("Title", "")
+
+
 def test_whoever_is_signed_out_meanwhile_signs_in_and_goes_on(editor: Editor, newsbell: Newsbell) -> None:
     sign_in(editor)
     write(editor, f"The first words ({editor.name})")

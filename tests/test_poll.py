@@ -118,7 +118,7 @@ def until(condition: Callable[[], object], limit: float = 60) -> None:
     end = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < end, "timed out"
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def number(db: psycopg.Connection, query: str, *arguments: object) -> int:

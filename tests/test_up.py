@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from app.vapid import load_key, make_key
-from tests.browser import free_port
+from tests.browser import STOP_LIMIT, free_port
 from tests.terminal import Terminal
 from tests.test_fanout import a_reader
 from tests.test_poll import until
@@ -83,7 +83,7 @@ def running(
         for pid in left:
             os.kill(pid, signal.SIGKILL)
     assert process.returncode in (0, -signal.SIGKILL)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < STOP_LIMIT
     assert not left
 
 

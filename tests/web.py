@@ -56,4 +56,4 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
             pass
         assert process.poll() is None, "the web process ended"
         assert time.monotonic() < end, "the web process does not answer"
-        time.sleep(0.05)
+        time.sleep(0.1)

@@ -1,9 +1,11 @@
 """Alerts: the decision to tell readers something, from a story or written by an editor."""
 
+import json
 import re
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
@@ -126,6 +128,13 @@ class Alert(Base):
     def thread(self) -> UUID:
         """What readers know it by: a correction takes the place of what it corrects."""
         return self.thread_id or self.id
+
+    @property
+    def version(self) -> str:
+        """One short word for all that readers would get. Whoever decides about an alert says which they have read."""
+        topics = sorted(topic.slug for topic in self.topics)
+        told = json.dumps([self.title, self.body, self.url, self.image, self.level, self.ttl, topics])
+        return sha256(told.encode()).hexdigest()[:16]
 
     @property
     def chosen(self) -> bool:

@@ -21,13 +21,14 @@ class TwoPeople:
     levels: Collection[str] = ()
     audience: int = 0
 
-    async def apply_to(self, session: AsyncSession, alert: Alert, now: datetime) -> bool:
+    async def apply_to(self, session: AsyncSession, alert: Alert, at: datetime) -> bool:
+        """`at`: when it is to go out. At night a few are awake whom it rings for; in the morning it rings for all."""
         if alert.level in self.levels:
             return True
         if not self.audience:
             return False
         topics = [topic.id for topic in alert.topics]
-        return (await shards.audience(session, topics, alert.level, now)).rings >= self.audience
+        return (await shards.audience(session, topics, alert.level, at)).rings >= self.audience
 
 
 async def approvers(session: AsyncSession, *, besides: int | None) -> Sequence[int]:

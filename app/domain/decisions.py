@@ -83,6 +83,12 @@ def edit(
         alert.made_by = by  # who answers for its words
 
 
+def must_be_as_read(alert: Alert, version: str | None) -> None:
+    """Somebody may have changed it since the editor has read it. None: a program that did not say what it has read."""
+    if version is not None and version != alert.version:
+        raise Conflict("This alert was changed meanwhile. Read it once more, then decide.")
+
+
 def must_be_open(alert: Alert, *, to_move: bool = False) -> None:
     """A draft; or one that is scheduled, if it is only to be moved to another time."""
     if alert.state is not AlertState.DRAFT and not (to_move and alert.state is AlertState.SCHEDULED):

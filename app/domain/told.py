@@ -41,16 +41,17 @@ def _span(span: timedelta) -> str:
 
 
 async def told(session: AsyncSession, *, since: datetime, until: datetime, now: datetime) -> Sequence[Told]:
-    """Alerts that went or are to go out between the two. One that waits for approval may do so at any moment: now."""
+    """Alerts that went or are to go out between the two. What waits for approval past its time may do so now."""
     pending = Alert.state.in_((AlertState.PROPOSED, AlertState.SCHEDULED))
-    at = func.coalesce(Alert.released_at, Alert.due_at, now).label("at")
+    due = func.greatest(Alert.due_at, now)  # of NULL and now, PostgreSQL takes now
+    at = func.coalesce(Alert.released_at, due).label("at")
     query = select(Alert.id, Alert.title, Alert.url, at, Alert.state == AlertState.PROPOSED)
     found = await session.execute(
         query.where(
             Alert.for_editor_id.is_(None),
             or_(
                 Alert.released_at.between(since, until),
-                pending & func.coalesce(Alert.due_at, now).between(since, until),
+                pending & due.between(since, until),
             ),
         ).order_by("at")
     )
