@@ -89,24 +89,29 @@ def running(
 
 def test_up_makes_everything_from_nothing_and_goes_on_with_it_the_next_time(tmp_path: Path) -> None:
     port, data = free_port(), tmp_path / "a folder"
-    site = f"http://127.0.0.1:{port}"
-    with running(data, port, "--demo"):
+    site, said = f"http://127.0.0.1:{port}", tmp_path / "said"
+    with said.open("w") as to, running(data, port, "--demo", said=to):
+        link = printed_link(said, port)
         first = get(f"{site}/api/site")
         assert [topic["name"] for topic in first["topics"]] == ["Russia", "Ukraine", "World News"]
         until(lambda: get(f"{site}/api/latest")["items"])
     key = data / "demo" / "vapid.pem"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    with running(data, port, "--demo"):
+    with said.open("w") as to, running(data, port, "--demo", said=to):
+        assert link and link != printed_link(said, port)  # each is good until the next start
         assert get(f"{site}/api/site") == first
         assert get(f"{site}/api/latest")["items"]
         # Only one at a time on one folder.
         assert "already" in refused("up", "--demo", "--port", str(free_port()), "--data", str(data))
 
 
-def test_up_outlives_the_death_of_any_of_its_processes(tmp_path: Path) -> None:
+def test_up_outlives_the_death_of_any_of_its_processes_and_forgets_nothing(tmp_path: Path) -> None:
     port = free_port()
-    site = f"http://127.0.0.1:{port}"
-    with running(tmp_path, port, "--demo") as up:
+    site, said = f"http://127.0.0.1:{port}", tmp_path / "said"
+    with said.open("w") as to, running(tmp_path, port, "--demo", said=to) as up:
+        link = printed_link(said, port)
+        assert link
+        become_owner(port, link)
         until(lambda: get(f"{site}/api/latest")["items"])
         for pid in session_members(up, str(tmp_path)):
             if pid != up.pid and Path(f"/proc/{pid}").exists():  # web, worker, its parser, publisher, PostgreSQL
@@ -118,7 +123,8 @@ def test_up_outlives_the_death_of_any_of_its_processes(tmp_path: Path) -> None:
         until(lambda: not answers(f"{site}/healthz"))
         # The database goes on by itself until somebody comes back to it; everything else must not.
         until(lambda: all("postgres" in command_of(pid) for pid in session_members(up, str(tmp_path))))
-        with running(tmp_path, port, "--demo"):
+        with said.open("w") as to, running(tmp_path, port, "--demo", said=to):
+            assert printed_link(said, port) is None
             assert get(f"{site}/api/latest")["items"][0]["id"] > newest
 
 
@@ -129,27 +135,17 @@ def command_of(pid: int) -> str:
         return "postgres (gone)"
 
 
-def test_up_prints_a_link_for_the_first_owner_until_one_has_signed_in(tmp_path: Path, database_url: str) -> None:
-    first = printed_link(tmp_path, database_url)
-    second = printed_link(tmp_path, database_url, becomes="ada@news.example")
-    assert first and second and first != second
-    assert printed_link(tmp_path, database_url) is None
-
-
-def printed_link(folder: Path, database_url: str, becomes: str = "") -> str | None:
-    """The secret in what `up` says, if there is one; somebody may use it to become the owner."""
-    port, said = free_port(), folder / "said"
-    with (
-        said.open("w") as to,
-        running(folder, port, said=to, DATABASE_URL=database_url, POLL_FLOOR="3600"),
-    ):
-        until(lambda: "To stop" in said.read_text())
-        assert f"http://localhost:{port}/desk\n" in said.read_text()
-        link = re.search(rf"http://localhost:{port}/desk#link=([\w-]{{43}})\n", said.read_text())
-        if link and becomes:
-            wish = {"link": link[1], "email": becomes, "password": "correct horse battery"}
-            assert post(f"http://127.0.0.1:{port}/api/session", wish)["editor"]["role"] == "owner"
+def printed_link(said: Path, port: int) -> str | None:
+    """The secret of the first owner's link in what `up` says, if there is one."""
+    until(lambda: "To stop" in said.read_text())
+    assert f"http://localhost:{port}/desk\n" in said.read_text()
+    link = re.search(rf"http://localhost:{port}/desk#link=([\w-]{{43}})\n", said.read_text())
     return link and link[1]
+
+
+def become_owner(port: int, link: str) -> None:
+    wish = {"link": link, "email": "ada@news.example", "password": "correct horse battery"}
+    assert post(f"http://127.0.0.1:{port}/api/session", wish)["editor"]["role"] == "owner"
 
 
 def post(url: str, body: object) -> Any:
