@@ -1,10 +1,10 @@
 // An alert that waits: for a second person's word, or for its time.
 
 import { call } from "./api.js";
-import { act, at, mayRing, telling, text } from "./desk-decision.js";
 import { audiencePath } from "./desk-audience.js";
+import { act, at, mayRing, telling, text } from "./desk-decision.js";
 import { counted } from "./desk-figures.js";
-import { doing, field, form } from "./desk-forms.js";
+import { doing, field, form, inDialog } from "./desk-forms.js";
 import { withSecondThoughts } from "./desk-ring.js";
 import { wishOf, zones } from "./desk-when.js";
 import { make } from "./page.js";
@@ -45,27 +45,22 @@ async function reach({ topics, level, due_at: at, due_in: ahead }) {
 
 /** Alone, and written down as such. */
 function override(desk, alert) {
-  return new Promise((done) => {
-    const dialog = make("dialog", {}, make("h2", { id: "override" }, "Send without a second person?"));
-    dialog.setAttribute("aria-labelledby", "override");
+  return inDialog({ title: "Send without a second person?" }, (dialog, close) =>
     dialog.append(
       make("p", {}, "The rule of this newsroom asks for two people. Your reason is written into the audit, for everybody to read."),
       form({
         parts: [field({ label: "Why it cannot wait", name: "reason", rows: 2, maxLength: 500, required: true })],
         action: "Send it alone",
-        cancel: () => dialog.close(),
+        cancel: () => close(),
         send: async (whole) => {
           const body = { override: whole.elements.reason.value.trim(), version: alert.version };
           const now = await call("POST", `api/alerts/${alert.id}/release`, { body });
-          dialog.close();
+          close();
           desk.turned(now);
         },
       }),
-    );
-    dialog.addEventListener("close", () => (dialog.remove(), done()));
-    document.body.append(dialog);
-    dialog.showModal();
-  });
+    ),
+  );
 }
 
 const SOON = 60; // seconds: nearer than this, every second is counted down

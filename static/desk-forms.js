@@ -88,26 +88,27 @@ export function doing(words, action, tell, className = "") {
   return button;
 }
 
-/** Asks before something that weighs; true for yes. `final`: it cannot be undone. */
-export function sure({ question, words, yes, no = "Keep it", final = true }) {
+/** A dialog before everything else. `fill` gets it, and what closes it with an answer; the promise: that one, or null. */
+export function inDialog({ title, className = "", unseen = false }, fill) {
   return new Promise((answer) => {
     const id = `field-${(made += 1)}`;
-    const dialog = make(
-      "dialog",
-      {},
-      make("h2", { id }, question),
-      ...[words].flat().map((line) => make("p", {}, line)),
-    );
+    const dialog = make("dialog", { className }, make("h2", { id, className: unseen ? "unseen" : "" }, title));
     dialog.setAttribute("aria-labelledby", id);
-    const close = (value) => () => ((dialog.returnValue = value), dialog.close(value));
-    const stay = make("button", { type: "button", autofocus: true, onclick: close("") }, no);
-    const go = make("button", { type: "button", className: final ? "final" : "main", onclick: close("yes") }, yes);
-    dialog.append(make("p", { className: "buttons" }, go, stay));
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      answer(dialog.returnValue === "yes");
-    });
+    let given = null;
+    fill(dialog, (value = null) => ((given = value), dialog.close()));
+    dialog.addEventListener("close", () => (dialog.remove(), answer(given)));
     document.body.append(dialog);
     dialog.showModal();
   });
+}
+
+/** Asks before something that weighs; true for yes. `final`: it cannot be undone. */
+export async function sure({ question, words, yes, no = "Keep it", final = true }) {
+  const answer = await inDialog({ title: question }, (dialog, close) => {
+    const stay = make("button", { type: "button", autofocus: true, onclick: () => close() }, no);
+    const go = make("button", { type: "button", className: final ? "final" : "main", onclick: () => close(true) }, yes);
+    const lines = [words].flat().map((line) => make("p", {}, line));
+    dialog.append(...lines, make("p", { className: "buttons" }, go, stay));
+  });
+  return answer === true;
 }

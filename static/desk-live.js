@@ -8,7 +8,7 @@ const AGAIN = 3_000; // milliseconds until a line that was refused is tried anew
  * `path()`: where, each time that a line is opened. `heard`: {event name: (data) => …}. The line ends with "end", or when
  * the returned function is called. A page that nobody sees has none: a browser allows six to a server, for all its tabs.
  */
-export function listen(path, heard, lost = () => {}) {
+export function listen(path, heard) {
   let source = null;
   let timer;
   let turn = 0; // counts lines, so that what belongs to an earlier one can be told
@@ -21,7 +21,6 @@ export function listen(path, heard, lost = () => {}) {
     }
     source.addEventListener("end", stop);
     source.onerror = () => {
-      lost();
       if (source.readyState === EventSource.CLOSED) refused();
     };
   }

@@ -3,9 +3,10 @@
 import { call, intention } from "./api.js";
 import { mayRing, telling, text } from "./desk-decision.js";
 import { counted, lasting } from "./desk-figures.js";
-import { doing, field, form, sure } from "./desk-forms.js";
+import { doing, field, form, inDialog, sure } from "./desk-forms.js";
 import { progressView } from "./desk-progress.js";
 import { report } from "./desk-report.js";
+import { changes } from "./desk-words.js";
 import { language, make } from "./page.js";
 
 export function going(pane, desk, alert) {
@@ -71,11 +72,9 @@ function correcting(desk, alert) {
 
 /** In a dialog: what is being written there stays, whatever the page behind it comes to show. */
 function correct(desk, alert) {
-  return new Promise((done) => {
-    const dialog = make("dialog", { className: "correction" }, make("h2", { id: "correct" }, "Correct it"));
-    dialog.setAttribute("aria-labelledby", "correct");
-    const reached = counted(alert.outcomes.accepted, "reader");
-    const who = alert.finished_at ? `the ${reached} who got it` : "exactly those who got it by then; the others get nothing";
+  const reached = counted(alert.outcomes.accepted, "reader");
+  const who = alert.finished_at ? `the ${reached} who got it` : "exactly those who got it by then; the others get nothing";
+  return inDialog({ title: "Correct it", className: "correction" }, (dialog, close) =>
     dialog.append(
       form({
         parts: [
@@ -85,19 +84,15 @@ function correct(desk, alert) {
           field({ label: "Link", name: "url", type: "url", maxLength: 2_048, value: alert.url }),
         ],
         action: "Send the correction",
-        cancel: () => dialog.close(),
+        cancel: () => close(),
         send: async (whole) => {
           const { title, body, url } = whole.elements;
-          const changed = Object.entries({ title, body, url }).filter(([name, input]) => input.value.trim() !== alert[name]);
-          const wish = Object.fromEntries(changed.map(([name, input]) => [name, input.value.trim()]));
-          const right = await call("POST", `api/alerts/${alert.id}/correct`, { body: wish, once: intention() });
-          dialog.close();
+          const words = { title: title.value.trim(), body: body.value.trim(), url: url.value.trim() };
+          const right = await call("POST", `api/alerts/${alert.id}/correct`, { body: changes(alert, words), once: intention() });
+          close();
           desk.turned(right);
         },
       }),
-    );
-    dialog.addEventListener("close", () => (dialog.remove(), done()));
-    document.body.append(dialog);
-    dialog.showModal();
-  });
+    ),
+  );
 }

@@ -1,7 +1,7 @@
 // Signing in: with a password, with a one-time link, or by the newsroom's own single sign-on.
 
 import { call, home } from "./api.js";
-import { field, form } from "./desk-forms.js";
+import { field, form, inDialog } from "./desk-forms.js";
 import { loading } from "./desk-loading.js";
 import { make } from "./page.js";
 
@@ -26,22 +26,12 @@ export async function signIn(main, { wish, done }) {
 
 /** The session ended under an open page. The new one of the same person, so that it can go on; else null. */
 export function signInAgain({ editor }) {
-  return new Promise((answer) => {
+  return inDialog({ title: "Sign in again", unseen: true }, (dialog, close) => {
     const place = make("div", {});
-    const dialog = make("dialog", {}, place);
-    dialog.setAttribute("aria-label", "Sign in again");
-    let found = null;
-    function done(session) {
-      if (session.editor.email !== editor.email) return location.reload();
-      found = session;
-      dialog.close();
-    }
-    const out = make("button", { type: "button", onclick: () => dialog.close() }, "Leave the desk");
-    dialog.append(make("p", { className: "buttons" }, out));
+    const out = make("button", { type: "button", onclick: () => close() }, "Leave the desk");
+    dialog.append(place, make("p", { className: "buttons" }, out));
     dialog.addEventListener("cancel", (event) => event.preventDefault()); // Not by a key that was meant for another one.
-    dialog.addEventListener("close", () => (dialog.remove(), answer(found)));
-    document.body.append(dialog);
-    dialog.showModal();
+    const done = (session) => (session.editor.email === editor.email ? close(session) : location.reload());
     signIn(place, { wish: { "sign-in": "ended" }, done });
   });
 }

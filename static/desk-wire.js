@@ -39,7 +39,7 @@ export function storyList(wire, desk) {
   }
 
   function put(story, where) {
-    const place = item(story, desk, look);
+    const place = item(story, { ...desk, look });
     stories.set(String(story.id), story);
     shown.get(story.id)?.remove();
     shown.set(story.id, place);
@@ -157,9 +157,9 @@ function filterForm(topics, changed) {
 
 // One story.
 
-function item(story, desk, look) {
+function item(story, desk) {
   const place = make("li", { className: "story" });
-  const title = doing(story.title, () => open(story, place, desk, look), desk.say, "headline");
+  const title = doing(story.title, () => open(story, place, desk), desk.say, "headline");
   const line = make("p", { className: "facts" }, ...facts(story, desk.topics));
   place.append(make("h2", {}, title), line, make("p", { className: "made" }));
   if (story.alert) remark(place, story.alert);
@@ -201,7 +201,7 @@ const MADE = {
 };
 
 /** One click makes a draft of a story, or opens what was made of it. */
-async function open(story, place, { go }, look) {
+async function open(story, place, { go, look }) {
   if (place.dataset.alert) return go(`#/alerts/${place.dataset.alert}`);
   if (!story.topics.length) return go(`#/new/${story.id}`); // An alert needs one, and only a person can say which.
   try {

@@ -15,6 +15,7 @@ const LIVES = [
   [24, "A day"],
   [72, "3 days"],
 ].map(([hours, words]) => [String(hours * 3_600), words]);
+
 /** The fields of an alert; `count` shows how long the title is. */
 export function fields(draft, topics) {
   const counter = make("span", { className: "counter" });

@@ -512,6 +512,12 @@ class Newsbell:
         found = self.rows(query, url)
         return found[0][0] if found else None
 
+    def clear_up(self, publisher: Publisher) -> None:
+        """After a test that may have published something."""
+        self.show_log()
+        until(lambda: self.has_read(publisher), "a look at every story")
+        self.forget_readers()
+
     def forget_readers(self) -> None:
         """Let everything that is under way come to its end, then start with nobody."""
         under_way = "SELECT id FROM alerts WHERE state NOT IN ('draft', 'finished') AND finished_at IS NULL"

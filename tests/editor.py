@@ -1,10 +1,16 @@
 """An editor at the desk, in whichever browser: what journeys and pages are written in terms of."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.editors import Role
+from app.passwords import Passwords
 from tests.browser import Firefox, until
 from tests.chromium import Chromium
+from tests.makers import an_editor_row
 
 # Where the editor looks: an open dialog is before everything else.
 PLACE = "const place = document.querySelector('dialog:modal') ?? document.body;"
@@ -16,6 +22,16 @@ FIELD = f"""{PLACE}
   const label = [...place.querySelectorAll('label, legend')].find((e) => e.checkVisibility()
     && e.firstChild.textContent.trim() === arguments[0]);
   return label?.control ?? null"""
+
+
+PASSWORD = "nine lanterns over Lisbon"
+
+
+async def let_in(session: AsyncSession, people: Mapping[str, Role]) -> None:
+    """Editors by their addresses, all with the one password."""
+    for email, role in people.items():
+        editor = await an_editor_row(session, role, email)
+        editor.password_hash = Passwords().hash_now(PASSWORD)
 
 
 class Editor(ABC):
@@ -55,6 +71,14 @@ class Editor(ABC):
     def complaints(self) -> list[str]: ...
 
     # What a person does.
+
+    def sign_in(self, email: str) -> None:
+        """As somebody who was let in."""
+        self.open("/desk")
+        self.fill("E-mail", email)
+        self.fill("Password", PASSWORD)
+        self.click("Sign in")
+        self.until_text("Stories", "h1")
 
     def click(self, words: str) -> None:
         """The button or link that says so."""

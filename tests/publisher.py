@@ -147,3 +147,10 @@ def publishing() -> Iterator[Publisher]:
 def publisher() -> Iterator[Publisher]:
     with publishing() as made:
         yield made
+
+
+@pytest.fixture(scope="module", name="publisher")
+def lasting_publisher() -> Iterator[Publisher]:
+    """For a file that imports it: one for all its tests."""
+    with publishing() as made:
+        yield made

@@ -26,13 +26,17 @@ class Ended(NamedTuple):
 class Terminal:
     """`environment`: settings by their names, without the NEWSBELL_ that all begin with."""
 
-    def __init__(self, **environment: str) -> None:
-        self.environment = environment
+    def __init__(self, *first: str, **environment: str) -> None:
+        self.first, self.environment = first, environment
+
+    def of(self, group: str) -> "Terminal":
+        """Where every command is one of `./newsbell {group} …`."""
+        return Terminal(group, **self.environment)
 
     def run(self, *arguments: object, typed: str = "") -> Ended:
         # A command has an event loop of its own, and here may be one already.
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(self._run, list(map(str, arguments)), typed).result(timeout=60)
+            return thread.submit(self._run, [*self.first, *map(str, arguments)], typed).result(timeout=60)
 
     def _run(self, arguments: list[str], typed: str) -> Ended:
         with (

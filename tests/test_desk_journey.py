@@ -11,26 +11,19 @@ import pytest
 from app.database import connect, sessions_of, transaction
 from app.domain.editors import Role
 from app.domain.feeds import Policy
-from app.passwords import Passwords
 from app.sources import add_feed
 from tests.browser import Firefox, Newsbell, newsroom, until
 from tests.chromium import Chromium
-from tests.editor import AtChromium, AtFirefox, Editor
-from tests.makers import an_editor_row
-from tests.publisher import Publisher, publishing
+from tests.editor import PASSWORD, AtChromium, AtFirefox, Editor, let_in
+from tests.publisher import Publisher, lasting_publisher
 from tests.push_service import PushService
 from tests.sink import Sink, a_sink
 from tests.test_fanout import POINT
 
-PASSWORD = "nine lanterns over Lisbon"
+__all__ = ["lasting_publisher"]
+
 PEOPLE = {"ada@courier.example": Role.EDITOR, "ben@courier.example": Role.EDITOR, "wim@courier.example": Role.WRITER}
 KYIV = ZoneInfo("Europe/Kyiv")
-
-
-@pytest.fixture(scope="module")
-def publisher() -> Iterator[Publisher]:
-    with publishing() as publisher:
-        yield publisher
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +62,7 @@ async def product(
 async def open_the_desk(newsbell: Newsbell, publisher: Publisher) -> None:
     engine = connect(newsbell.database_url, pool_size=1)
     async with transaction(sessions_of(engine)) as session:
-        for email, role in PEOPLE.items():
-            editor = await an_editor_row(session, role, email)
-            editor.password_hash = Passwords().hash_now(PASSWORD)
+        await let_in(session, PEOPLE)
         publisher.publish("An old story of the desk", path="desk.xml")
         await add_feed(session, publisher.feed_url("desk.xml"), ["ukraine"], Policy.STORE, datetime.now(UTC))
     await engine.dispose()
@@ -81,9 +72,7 @@ async def open_the_desk(newsbell: Newsbell, publisher: Publisher) -> None:
 def newsbell(product: Newsbell, publisher: Publisher) -> Iterator[Newsbell]:
     """The product without any reader."""
     yield product
-    product.show_log()
-    until(lambda: product.has_read(publisher), "a look at every story")
-    product.forget_readers()
+    product.clear_up(publisher)
 
 
 @pytest.fixture
@@ -107,11 +96,7 @@ def editor(request: pytest.FixtureRequest) -> Iterator[Editor]:
 
 
 def sign_in(editor: Editor, email: str = "ada@courier.example") -> None:
-    editor.open("/desk")
-    editor.fill("E-mail", email)
-    editor.fill("Password", PASSWORD)
-    editor.click("Sign in")
-    editor.until_text("Stories", "h1")
+    editor.sign_in(email)
 
 
 def follow(editor: Editor, topic: str = "ukraine") -> None:

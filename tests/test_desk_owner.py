@@ -8,21 +8,14 @@ import pytest
 
 from app.database import connect, sessions_of, transaction
 from app.domain.editors import Role
-from app.passwords import Passwords
 from tests.browser import Firefox, Newsbell, newsroom, until
-from tests.editor import AtFirefox
-from tests.makers import an_editor_row
-from tests.publisher import Publisher, publishing
+from tests.editor import AtFirefox, let_in
+from tests.publisher import Publisher, lasting_publisher
 from tests.push_service import PushService
 
-PASSWORD = "nine lanterns over Lisbon"
+__all__ = ["lasting_publisher"]
+
 OWNER, WRITER = "olga@courier.example", "wim@courier.example"
-
-
-@pytest.fixture(scope="module")
-def publisher() -> Iterator[Publisher]:
-    with publishing() as publisher:
-        yield publisher
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +30,7 @@ async def product(
     async with newsroom(server, migrated, folder, push_service_process, publisher) as newsbell:
         engine = connect(newsbell.database_url, pool_size=1)
         async with transaction(sessions_of(engine)) as session:
-            for email, role in {OWNER: Role.OWNER, WRITER: Role.WRITER}.items():
-                editor = await an_editor_row(session, role, email)
-                editor.password_hash = Passwords().hash_now(PASSWORD)
+            await let_in(session, {OWNER: Role.OWNER, WRITER: Role.WRITER})
         await engine.dispose()
         yield newsbell
 
@@ -55,16 +46,8 @@ def somebody(product: Newsbell, firefox: Firefox) -> Iterator[AtFirefox]:
 
 @pytest.fixture
 def owner(somebody: AtFirefox) -> AtFirefox:
-    sign_in(somebody, OWNER)
+    somebody.sign_in(OWNER)
     return somebody
-
-
-def sign_in(at: AtFirefox, email: str) -> None:
-    at.open("/desk")
-    at.fill("E-mail", email)
-    at.fill("Password", PASSWORD)
-    at.click("Sign in")
-    at.until_text("Stories", "h1")
 
 
 def held(at: AtFirefox) -> str:
@@ -144,7 +127,7 @@ def test_the_audit_says_who_did_what(owner: AtFirefox) -> None:
 
 
 def test_a_writer_changes_only_what_is_their_own(somebody: AtFirefox) -> None:
-    sign_in(somebody, WRITER)
+    somebody.sign_in(WRITER)
     somebody.open("/desk#/people")
     somebody.until_text("Your account", "h1")
     somebody.until_text("(this one)", "table")

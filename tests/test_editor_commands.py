@@ -1,6 +1,5 @@
 """`./newsbell editor …` as an operator uses it, on a real database."""
 
-from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -13,26 +12,9 @@ SITE = "https://desk.example"
 PASSWORD = "correct horse battery"
 
 
-class Shell:
-    """`./newsbell editor …`"""
-
-    def __init__(self, terminal: Terminal) -> None:
-        self.terminal = terminal
-
-    def run(self, *arguments: str, typed: str = "") -> str:
-        return self.terminal.said("editor", *arguments, typed=typed)
-
-    def refused(self, *arguments: str) -> str:
-        return self.terminal.refused("editor", *arguments)
-
-    def list(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.terminal.json("editor", "list")
-        return rows
-
-
 @pytest.fixture
-def shell(terminal: Terminal) -> Shell:
-    return Shell(terminal)
+def shell(terminal: Terminal) -> Terminal:
+    return terminal.of("editor")
 
 
 def link_in(said: str) -> str:
@@ -47,14 +29,14 @@ def actions(url: str) -> list[tuple[str, str, str]]:
         return db.execute("SELECT actor, action, subject FROM audit ORDER BY id").fetchall()
 
 
-def test_an_editor_is_added_by_a_link_and_disabled(shell: Shell, database_url: str) -> None:
-    assert "No editors yet" in shell.run("list")
-    assert shell.list() == []
-    said = shell.run("add", "Ada@desk.example", "--role", "owner", "--name", "Ada")
+def test_an_editor_is_added_by_a_link_and_disabled(shell: Terminal, database_url: str) -> None:
+    assert "No editors yet" in shell.said("list")
+    assert shell.json("list") == []
+    said = shell.said("add", "Ada@desk.example", "--role", "owner", "--name", "Ada")
     assert "Added ada@desk.example, owner." in said
     first = link_in(said)
-    assert link_in(shell.run("link", "ada@desk.example")) != first
-    assert shell.list() == [
+    assert link_in(shell.said("link", "ada@desk.example")) != first
+    assert shell.json("list") == [
         {
             "email": "ada@desk.example",
             "name": "Ada",
@@ -65,12 +47,15 @@ def test_an_editor_is_added_by_a_link_and_disabled(shell: Shell, database_url: s
             "disabled_at": None,
         }
     ]
-    assert "ada@desk.example" in shell.run("list") and "Ada" in shell.run("list")
+    assert "ada@desk.example" in shell.said("list") and "Ada" in shell.said("list")
     assert "last owner" in shell.refused("disable", "ada@desk.example")
-    shell.run("add", "grace@desk.example")
-    assert "nowhere" in shell.run("disable", "GRACE@desk.example")
+    shell.said("add", "grace@desk.example")
+    assert "nowhere" in shell.said("disable", "GRACE@desk.example")
     assert "disabled" in shell.refused("link", "grace@desk.example")
-    assert [(row["role"], bool(row["disabled_at"])) for row in shell.list()] == [("owner", False), ("editor", True)]
+    assert [(row["role"], bool(row["disabled_at"])) for row in shell.json("list")] == [
+        ("owner", False),
+        ("editor", True),
+    ]
     assert [action for action in actions(database_url) if action[2].startswith("grace")] == [
         ("command line", "editor.add", "grace@desk.example"),
         ("command line", "link.made", "grace@desk.example"),
@@ -78,8 +63,8 @@ def test_an_editor_is_added_by_a_link_and_disabled(shell: Shell, database_url: s
     ]
 
 
-async def test_a_password_is_read_from_standard_input(shell: Shell, database_url: str) -> None:
-    said = shell.run("add", "ada@desk.example", "--password-stdin", typed=PASSWORD + "\n")
+async def test_a_password_is_read_from_standard_input(shell: Terminal, database_url: str) -> None:
+    said = shell.said("add", "ada@desk.example", "--password-stdin", typed=PASSWORD + "\n")
     assert SITE not in said and PASSWORD not in said
     with psycopg.connect(database_url) as db:
         [kept] = db.execute("SELECT password_hash FROM editors").fetchone() or (None,)
@@ -97,10 +82,10 @@ async def test_a_password_is_read_from_standard_input(shell: Shell, database_url
         (["disable", "nobody@desk.example"], "no editor"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(shell: Shell, arguments: list[str], sentence: str) -> None:
+def test_what_cannot_be_is_one_sentence(shell: Terminal, arguments: list[str], sentence: str) -> None:
     assert sentence in shell.refused(*arguments)
 
 
-def test_an_address_is_one_editors_only(shell: Shell) -> None:
-    shell.run("add", "ada@desk.example")
+def test_an_address_is_one_editors_only(shell: Terminal) -> None:
+    shell.said("add", "ada@desk.example")
     assert "already" in shell.refused("add", "Ada@desk.example")

@@ -8,14 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.browser import ALERTS, Firefox, Newsbell, newsroom, until
-from tests.publisher import Item, Publisher, publishing
+from tests.publisher import Item, Publisher, lasting_publisher
 from tests.push_service import DELIVERED, PushService
 
-
-@pytest.fixture(scope="module")
-def publisher() -> Iterator[Publisher]:
-    with publishing() as publisher:
-        yield publisher
+__all__ = ["lasting_publisher"]
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +34,7 @@ def newsbell(product: Newsbell, publisher: Publisher, firefox: Firefox) -> Itera
     """The product without any reader."""
     firefox.site = product.url
     yield product
-    product.show_log()
-    until(lambda: product.has_read(publisher), "a look at every story")
-    product.forget_readers()
+    product.clear_up(publisher)
 
 
 def subscribe(firefox: Firefox, *topics: str) -> None:

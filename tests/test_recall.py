@@ -4,7 +4,6 @@ import asyncio
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -313,29 +312,13 @@ async def test_of_two_editors_who_correct_at_once_one_is_told(desk: Desk, db: ps
 # The commands
 
 
-class Commands:
-    """`./newsbell alert …`"""
-
-    def __init__(self, terminal: Terminal) -> None:
-        self.terminal = terminal
-
-    def said(self, *arguments: object) -> str:
-        return self.terminal.said("alert", *arguments)
-
-    def json(self, *arguments: object) -> Any:
-        return self.terminal.json("alert", *arguments)
-
-    def refused(self, *arguments: object) -> str:
-        return self.terminal.refused("alert", *arguments)
-
-
 @pytest.fixture
-def commands(terminal: Terminal) -> Commands:
-    return Commands(terminal)
+def commands(terminal: Terminal) -> Terminal:
+    return terminal.of("alert")
 
 
 async def test_an_editor_recalls_corrects_and_looks_at_what_became_of_it(
-    desk: Desk, db: psycopg.Connection, sink: Sink, commands: Commands, database_url: str, tmp_path: Path
+    desk: Desk, db: psycopg.Connection, sink: Sink, commands: Terminal, database_url: str, tmp_path: Path
 ) -> None:
     a_reader(db, f"{sink.url}/quick")
     a_reader(db, f"{sink.url}/busy")
@@ -364,7 +347,7 @@ async def test_an_editor_recalls_corrects_and_looks_at_what_became_of_it(
 
 
 async def test_commands_say_in_one_sentence_what_cannot_be(
-    desk: Desk, db: psycopg.Connection, sink: Sink, commands: Commands
+    desk: Desk, db: psycopg.Connection, sink: Sink, commands: Terminal
 ) -> None:
     a_reader(db, f"{sink.url}/one")
     alert_id = await desk.ring()
@@ -374,7 +357,7 @@ async def test_commands_say_in_one_sentence_what_cannot_be(
 
 
 async def test_a_correction_for_nobody_says_so(
-    desk: Desk, db: psycopg.Connection, sink: Sink, commands: Commands, database_url: str, tmp_path: Path
+    desk: Desk, db: psycopg.Connection, sink: Sink, commands: Terminal, database_url: str, tmp_path: Path
 ) -> None:
     a_reader(db, f"{sink.url}/one")
     alert_id = await desk.ring()

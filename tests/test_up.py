@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psycopg
 import pytest
@@ -65,15 +65,16 @@ def session_members(process: subprocess.Popen[bytes], mark: str) -> list[int]:
 
 
 @contextmanager
-def running(
-    data: Path, port: int, *extra: str, said: IO[str] | None = None, **environment: str
-) -> Iterator[subprocess.Popen[bytes]]:
+def running(data: Path, port: int, *extra: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """`up` and its end; the file has what it says."""
     arguments = ["up", "--port", str(port), "--data", str(data), *extra]
     told = command(*arguments, WORKERS="1", TEST_MARK=str(data), **environment)
-    process = subprocess.Popen(told, cwd=PROJECT, stderr=said)
+    said = data.parent / f"{data.name} says"
+    with said.open("w") as to:
+        process = subprocess.Popen(told, cwd=PROJECT, stderr=to)
     try:
         until(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
-        yield process
+        yield process, said
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -82,22 +83,24 @@ def running(
         left = session_members(process, str(data))
         for pid in left:
             os.kill(pid, signal.SIGKILL)
+        sys.stderr.write(said.read_text())
     assert process.returncode in (0, -signal.SIGKILL)
     assert time.monotonic() - began < STOP_LIMIT
+    assert "killing it" not in said.read_text()  # which it does after four seconds
     assert not left
 
 
 def test_up_makes_everything_from_nothing_and_goes_on_with_it_the_next_time(tmp_path: Path) -> None:
     port, data = free_port(), tmp_path / "a folder"
-    site, said = f"http://127.0.0.1:{port}", tmp_path / "said"
-    with said.open("w") as to, running(data, port, "--demo", said=to):
+    site = f"http://127.0.0.1:{port}"
+    with running(data, port, "--demo") as (_, said):
         link = printed_link(said, port)
         first = get(f"{site}/api/site")
         assert [topic["name"] for topic in first["topics"]] == ["Russia", "Ukraine", "World News"]
         until(lambda: get(f"{site}/api/latest")["items"])
     key = data / "demo" / "vapid.pem"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    with said.open("w") as to, running(data, port, "--demo", said=to):
+    with running(data, port, "--demo") as (_, said):
         assert link and link != printed_link(said, port)  # each is good until the next start
         assert get(f"{site}/api/site") == first
         assert get(f"{site}/api/latest")["items"]
@@ -107,8 +110,8 @@ def test_up_makes_everything_from_nothing_and_goes_on_with_it_the_next_time(tmp_
 
 def test_up_outlives_the_death_of_any_of_its_processes_and_forgets_nothing(tmp_path: Path) -> None:
     port = free_port()
-    site, said = f"http://127.0.0.1:{port}", tmp_path / "said"
-    with said.open("w") as to, running(tmp_path, port, "--demo", said=to) as up:
+    site = f"http://127.0.0.1:{port}"
+    with running(tmp_path, port, "--demo") as (up, said):
         link = printed_link(said, port)
         assert link
         become_owner(port, link)
@@ -123,7 +126,7 @@ def test_up_outlives_the_death_of_any_of_its_processes_and_forgets_nothing(tmp_p
         until(lambda: not answers(f"{site}/healthz"))
         # The database goes on by itself until somebody comes back to it; everything else must not.
         until(lambda: all("postgres" in command_of(pid) for pid in session_members(up, str(tmp_path))))
-        with said.open("w") as to, running(tmp_path, port, "--demo", said=to):
+        with running(tmp_path, port, "--demo") as (_, said):
             assert printed_link(said, port) is None
             assert get(f"{site}/api/latest")["items"][0]["id"] > newest
 
