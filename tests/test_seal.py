@@ -31,12 +31,11 @@ class Browser:
 
 
 def test_the_example_of_rfc_8291_byte_for_byte() -> None:
-    key = ec.derive_private_key(int.from_bytes(unb64("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"), "big"), CURVE)
     body = record(
         unb64("BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"),
         unb64("BTBZMqHH6r4Tts7J_aSIgg"),
         b"When I grow up, I want to be a watermelon\x02",
-        key=key,
+        key=unb64("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"),
         salt=unb64("DGv6ra1nlYgDCS1FRnbzlw"),
     )
     assert body == unb64(

@@ -3,11 +3,9 @@
 import os
 from hashlib import sha256
 
-from cryptography.hazmat.primitives.asymmetric.ec import ECDH, SECP256R1, EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey as PublicKey
-from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as new_key
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from worker.curve import fastest, fresh_key
 
 # A push service must carry 4096 bytes (RFC 8030 section 7.2); aes128gcm spends 86 on the header and 17 on the
 # delimiter and the tag (RFC 8188), which leaves this for the text.
@@ -19,8 +17,7 @@ RECORD_SIZE = (4096).to_bytes(4, "big")
 # The delimiter of the last record (RFC 8188 section 2); what follows it is padding.
 LAST = b"\x02"
 
-_CURVE, _ECDH = SECP256R1(), ECDH()
-_POINT = (Encoding.X962, PublicFormat.UncompressedPoint)
+_curve = fastest()
 
 
 def seal(p256dh: bytes, auth: bytes, clear: bytes) -> bytes:
@@ -28,7 +25,7 @@ def seal(p256dh: bytes, auth: bytes, clear: bytes) -> bytes:
 
     Raises ValueError for keys that no browser can have made, and for a text that is too long.
     """
-    return record(p256dh, auth, padded(clear), key=new_key(_CURVE), salt=os.urandom(16))
+    return record(p256dh, auth, padded(clear), key=fresh_key(), salt=os.urandom(16))
 
 
 def padded(clear: bytes) -> bytes:
@@ -39,15 +36,13 @@ def padded(clear: bytes) -> bytes:
     raise ValueError(f"A message may have {MAX_CLEAR} bytes, not {len(clear)}.")
 
 
-def record(p256dh: bytes, auth: bytes, block: bytes, *, key: EllipticCurvePrivateKey, salt: bytes) -> bytes:
+def record(p256dh: bytes, auth: bytes, block: bytes, *, key: bytes, salt: bytes) -> bytes:
     """The whole of RFC 8291, without chance: `block` is text, delimiter and padding."""
-    if len(p256dh) != 65 or len(auth) != 16:
-        raise ValueError("A browser's key has 65 bytes and its secret 16.")
-    theirs = PublicKey.from_encoded_point(_CURVE, p256dh)  # Raises ValueError for a point that is not on the curve.
-    ours = key.public_key().public_bytes(*_POINT)
-    shared = hmac(auth, key.exchange(_ECDH, theirs))
+    if len(auth) != 16:
+        raise ValueError("A browser's secret has 16 bytes.")
+    ours, shared = _curve.agree(key, p256dh)
     # HKDF (RFC 5869) for one block is two HMACs. Key and nonce share the first of theirs.
-    secret = hmac(shared, b"WebPush: info\0" + p256dh + ours + b"\x01")
+    secret = hmac(hmac(auth, shared), b"WebPush: info\0" + p256dh + ours + b"\x01")
     root = hmac(salt, secret)
     cipher = AESGCM(hmac(root, b"Content-Encoding: aes128gcm\0\x01")[:16])
     nonce = hmac(root, b"Content-Encoding: nonce\0\x01")[:12]
