@@ -45,21 +45,26 @@ class Lane:
         self._saved, self._counted = 0.0, monotonic()
 
     @property
-    def full(self) -> bool:
-        return self.busy >= self.window or (self.per_second is not None and self.next_turn() > 0)
+    def places(self) -> int:
+        """How many requests may follow now: none if it is not above 0."""
+        free = self.window - self.busy
+        return free if self.per_second is None else min(free, math.floor(self._saved_up(self.per_second)))
 
     @property
     def window(self) -> int:
         return self.wire.window if self.heard else min(self.wire.window, UNHEARD_WINDOW)
 
     def next_turn(self) -> float:
-        """Seconds until the pace allows another request. What was not used is saved up, for a tenth of a second."""
-        pace, now = self.per_second, monotonic()
-        if pace is None:
-            return 0.0
+        """Seconds until the pace allows another request."""
+        pace = self.per_second
+        return 0.0 if pace is None else max(0.0, (1 - self._saved_up(pace)) / pace)
+
+    def _saved_up(self, pace: float) -> float:
+        """Requests. What was not used is saved up, for a tenth of a second."""
+        now = monotonic()
         self._saved = min(self._saved + (now - self._counted) * pace, max(1.0, pace / 10))
         self._counted = now
-        return max(0.0, (1 - self._saved) / pace)
+        return self._saved
 
     def spend(self) -> None:
         self.busy += 1
@@ -166,7 +171,7 @@ class Turns:
 
     def next(self) -> Errand | None:
         """The first of a lane that has a free place; the lane goes to the end of the line."""
-        lane = next((lane for lane in self._errands if not lane.full), None)
+        lane = next((lane for lane in self._errands if lane.places > 0), None)
         if lane is None:
             return None
         errands = self._errands[lane] = self._errands.pop(lane)
@@ -280,10 +285,7 @@ class Pusher:
         errand = self._urgent.next() or self._normal.next()
         if errand is None:
             return False
-        lane = errand.lane
-        for _ in range(BURST):
-            if lane.full:
-                break
+        for _ in range(min(BURST, errand.lane.places)):
             drawn = errand.draw()
             if drawn is None:
                 self.retire(errand)
