@@ -28,6 +28,7 @@ from app.domain.feeds import Policy
 from app.sources import add_feed, add_topic
 from tests.publisher import Publisher
 from tests.push_service import PushService, served
+from tests.terminal import Terminal
 
 T = TypeVar("T")
 
@@ -525,8 +526,16 @@ class Newsbell:
         with psycopg.connect(self.database_url) as connection:
             connection.execute("DELETE FROM subscriptions")
 
+    @property
+    def terminal(self) -> Terminal:
+        """A second one, in which the operator gives commands."""
+        own = "NEWSBELL_"
+        return Terminal(
+            **{name.removeprefix(own): value for name, value in self.environment.items() if name.startswith(own)}
+        )
+
     def command(self, *arguments: str) -> str:
-        """What a command says that the operator gives in a second terminal."""
+        """The same by starting Python anew, as it is in truth."""
         command = [sys.executable, "-m", "app.cli", *arguments]
         done = subprocess.run(command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
@@ -600,7 +609,7 @@ def environment_of(database_url: str, folder: Path, push_service: PushService) -
         "NEWSBELL_DATA_DIR": str(folder),
         "NEWSBELL_ALLOW_PRIVATE_ADDRESSES": "1",
         "NEWSBELL_PUSH_HOSTS": push_service.origin.removeprefix("http://"),
-        "NEWSBELL_POLL_FLOOR": "0.5",
+        "NEWSBELL_POLL_FLOOR": "1.5",
         "NEWSBELL_WORKERS": "1",
         "NEWSBELL_VAPID_SUBJECT": "mailto:desk@courier.example",
         "NEWSBELL_SITE_NAME": "The Loopback Courier",

@@ -203,7 +203,7 @@ def test_what_is_there_at_the_first_poll_never_rings(
     subscribe(firefox, "ukraine")
     for number in range(3):
         publisher.publish(f"An older story, number {number}", path="second.xml")
-    newsbell.command("feed", "add", publisher.feed_url("second.xml"), "--topic", "ukraine")
+    newsbell.terminal.said("feed", "add", publisher.feed_url("second.xml"), "--topic", "ukraine")
     until(newsbell.has_polled, "the first poll of the new feed")
     fresh = publisher.publish("Kharkiv names a comet hunter", path="second.xml")
     firefox.until_notified(fresh.title)
@@ -248,7 +248,7 @@ def test_quiet_hours_are_silent_but_for_breaking_news(
     assert newsbell.rows(books) == [(1, 0)]
 
     page = publisher.publish("The comet, minute by minute", path="notes.xml")
-    newsbell.command(
+    newsbell.terminal.said(
         *("alert", "send", "--title", "The comet is here", "--url", page.url),
         *("--topic", "ukraine", "--level", "breaking"),
     )
@@ -353,15 +353,15 @@ def test_what_a_reader_does_with_an_alert_is_counted_and_who_did_it_is_not(
     subscribe(firefox, "world-news")
     page = publisher.publish("Reykjavik holds its breath", path="notes.xml")
     for title in ("A geyser wakes", "A geyser sleeps", "Geysers are loud"):
-        command = ("alert", "send", "--title", title, "--url", page.url, "--topic", "world-news", "--json")
-        wrong = json.loads(newsbell.command(*command))["id"]
+        command = ("alert", "send", "--title", title, "--url", page.url, "--topic", "world-news")
+        wrong = newsbell.terminal.json(*command)["id"]
         firefox.until_notified(title)
         if title == "A geyser wakes":
             firefox.click_notification(title)
             until(lambda: page.url in firefox.tabs(), "the page in a tab")
         elif title == "A geyser sleeps":
             close_notification(firefox, title)
-    newsbell.command("alert", "correct", wrong, "--title", "Geysers are quiet")
+    newsbell.terminal.said("alert", "correct", wrong, "--title", "Geysers are quiet")
     firefox.until_notified("Geysers are quiet")
     titles = ("A geyser wakes", "A geyser sleeps", "Geysers are loud", "Geysers are quiet")
     until(lambda: all("shown" in told(title) for title in titles), "the last receipt")

@@ -160,31 +160,32 @@ def post(url: str, body: object) -> Any:
 def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert "--port" in refused("up", "--port", port, "--data", str(tmp_path))
+        assert "--port" in Terminal().refused("up", "--port", port, "--data", tmp_path)
 
 
 def test_an_unreachable_database_is_one_sentence(tmp_path: Path) -> None:
-    said = refused("up", "--data", str(tmp_path), DATABASE_URL="postgresql://bell:s3cret@127.0.0.1:1/x")
+    nowhere = Terminal(DATABASE_URL="postgresql://bell:s3cret@127.0.0.1:1/x")
+    said = nowhere.refused("up", "--data", tmp_path)
     assert "NEWSBELL_DATABASE_URL" in said
     assert "s3cret" not in said
 
 
 def test_an_unusable_data_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "--data" in refused("up", "--data", str(tmp_path / "file"))
+    assert "--data" in Terminal().refused("up", "--data", tmp_path / "file")
 
 
 def test_a_lost_key_is_never_replaced_while_readers_depend_on_it(tmp_path: Path, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as db:
         a_reader(db, "https://updates.push.services.mozilla.com/wpush/v2/x")
-        port = str(free_port())
-        said = refused("up", "--port", port, "--data", str(tmp_path), DATABASE_URL=database_url)
+        port, here = free_port(), Terminal(DATABASE_URL=database_url)
+        said = here.refused("up", "--port", port, "--data", tmp_path)
         assert "missing" in said
         assert not (tmp_path / "vapid.pem").exists()
         make_key(tmp_path / "vapid.pem")  # another one is not theirs either
-        assert "not the one" in refused("up", "--port", port, "--data", str(tmp_path), DATABASE_URL=database_url)
+        assert "not the one" in here.refused("up", "--port", port, "--data", tmp_path)
         db.execute("UPDATE subscriptions SET vapid_key_id = %s", (load_key(tmp_path / "vapid.pem").id,))
-    with running(tmp_path, int(port), DATABASE_URL=database_url, POLL_FLOOR="3600"):
+    with running(tmp_path, port, DATABASE_URL=database_url, POLL_FLOOR="3600"):
         pass
 
 
