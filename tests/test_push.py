@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.domain.outcomes import Answer
-from worker.push import Drawn, Errand, Pusher
+from worker.push import LATE, Drawn, Errand, Pusher
 from worker.wire import Envelope
 
 HEADERS = ["TTL: 60", "Content-Type: application/octet-stream", "Content-Encoding: aes128gcm"]
@@ -646,6 +646,33 @@ async def test_what_comes_while_a_batch_is_worked_on_is_not_lost(service: PushSe
             gate.set()
             await until(lambda: errand.over)
     assert sorted(known) == list(range(20))
+
+
+async def test_nothing_more_is_sent_while_what_is_known_cannot_be_written_down(service: PushService) -> None:
+    watched = Watched([f"{service.origin}/{number}" for number in range(100_000)])
+    async with a_pusher() as pusher:
+        errand = pusher.send(iter(watched), origin=service.origin)
+        async for _ in errand.answers(0.01):
+            await asyncio.sleep(LATE + 0.1)  # the database is away
+            await until(lambda: errand.in_flight == 0)
+            drawn = watched.drawn
+            await asyncio.sleep(0.2)
+            assert drawn == watched.drawn < 100_000
+            another = await sent(pusher, f"{service.origin}/another")  # whose book is kept elsewhere
+            assert another == [Answer(201)]
+            break
+
+
+async def test_what_was_held_goes_on_when_it_is_written_down(service: PushService) -> None:
+    endpoints = [f"{service.origin}/{number}" for number in range(3000)]
+    async with a_pusher() as pusher:
+        errand, known, waited = pusher.send(numbered(endpoints), origin=service.origin), 0, False
+        async for batch in errand.answers(0.01):
+            known += len(batch)
+            if not waited:
+                waited = True
+                await until(lambda: errand.held)
+    assert known == 3000
 
 
 async def test_an_iterator_that_raises_is_reported_after_what_is_known(pusher: Pusher, service: PushService) -> None:

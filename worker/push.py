@@ -26,6 +26,9 @@ HTTP1_CONNECTIONS = 32
 # Requests under way to a service that has not answered yet, or no longer does: what is sealed for one that hangs is
 # work that the others' readers wait for.
 UNHEARD_WINDOW = 16
+# Seconds that whoever fetches an errand's answers may take to write them down. After that nothing more of it is sent
+# until they are back: should we die, all of it would be sent again.
+LATE = 0.2
 # Apple closes HTTP/2 connections and cuts the number of streams to one at the first refusal.
 HTTP1_ONLY = "push.apple.com"
 
@@ -81,6 +84,7 @@ class Errand:
         self.stopped = self.drawn_out = False
         self._pusher, self._envelopes = pusher, envelopes
         self._known: list[tuple[int, Answer]] = []
+        self._handed_over = math.inf  # When the batch was that is being written down.
         self._error: BaseException | None = None
         self._over: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
@@ -97,7 +101,10 @@ class Errand:
                 await asyncio.wait([self._over], timeout=due - monotonic())
                 if self._known:
                     batch, self._known = self._known, []
+                    self._handed_over = monotonic()
                     yield batch
+                    self._handed_over = math.inf
+                    self._pusher.wake()
             if error := self._over.result():
                 raise error
         finally:
@@ -115,6 +122,10 @@ class Errand:
             self._pusher.retire(self)
 
     # What follows is for the pusher.
+
+    @property
+    def held(self) -> bool:
+        return monotonic() - self._handed_over > LATE
 
     def draw(self) -> Drawn | None:
         """The next one, or None if there is none."""
@@ -170,12 +181,12 @@ class Turns:
             self._errands.pop(errand.lane, None)
 
     def next(self) -> Errand | None:
-        """The first of a lane that has a free place; the lane goes to the end of the line."""
-        lane = next((lane for lane in self._errands if lane.places > 0), None)
-        if lane is None:
-            return None
-        errands = self._errands[lane] = self._errands.pop(lane)
-        return errands[0]
+        """The first that is not held, of a lane that has a free place; the lane goes to the end of the line."""
+        for lane, errands in self._errands.items():
+            if lane.places > 0 and (errand := next((each for each in errands if not each.held), None)):
+                self._errands[lane] = self._errands.pop(lane)
+                return errand
+        return None
 
 
 class Pusher:
@@ -201,8 +212,7 @@ class Pusher:
         self._woken = asyncio.Event()
 
         def wire(*, http1: bool, connections: int, window: int) -> Wire[Token]:
-            stirred = self._woken.set
-            return Wire(options, http1=http1, connections=connections, window=window, guard=doorman, stirred=stirred)
+            return Wire(options, http1=http1, connections=connections, window=window, guard=doorman, stirred=self.wake)
 
         few = min(in_flight, HTTP1_CONNECTIONS)
         self._http1 = wire(http1=True, connections=few, window=few)
@@ -223,7 +233,7 @@ class Pusher:
         self._close_by = min(self._close_by, monotonic() + within)
         for errand in [*self._urgent, *self._normal]:
             self.retire(errand)
-        self._woken.set()
+        self.wake()
         if self._task:
             await asyncio.wait([self._task])
         else:
@@ -235,7 +245,7 @@ class Pusher:
             raise RuntimeError("The pusher is closed.")
         errand = Errand(self, envelopes, self._lane(origin), urgent)
         self._turns_of(errand).add(errand)
-        self._woken.set()
+        self.wake()
         return errand
 
     def pace(self, origin: str, per_second: float | None) -> None:
@@ -243,7 +253,11 @@ class Pusher:
         lane = self._lane(origin)
         if lane.per_second != per_second:
             lane.per_second = per_second
-            self._woken.set()
+            self.wake()
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._woken.set()
 
     def retire(self, errand: Errand) -> None:
         """No more will be drawn from it."""
