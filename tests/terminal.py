@@ -1,6 +1,6 @@
 """The commands as an operator gives them, in this process: each start of Python would take two seconds more.
 
-That they are the same when they are started: test_up, test_reader_journey.
+That a start of Python comes to the same: test_command, one command of test_reader_journey and one refusal of test_up.
 """
 
 import io

@@ -664,15 +664,28 @@ async def test_nothing_more_is_sent_while_what_is_known_cannot_be_written_down(s
 
 
 async def test_what_was_held_goes_on_when_it_is_written_down(service: PushService) -> None:
-    endpoints = [f"{service.origin}/{number}" for number in range(3000)]
-    async with a_pusher() as pusher:
-        errand, known, waited = pusher.send(numbered(endpoints), origin=service.origin), 0, False
+    watched = Watched([f"{service.origin}/{number}" for number in range(6000)])
+    async with asyncio.timeout(30), a_pusher(in_flight=4) as pusher:
+        errand, known, waited = pusher.send(iter(watched), origin=service.origin), 0, False
         async for batch in errand.answers(0.01):
             known += len(batch)
             if not waited:
                 waited = True
-                await until(lambda: errand.held)
-    assert known == 3000
+                await until(lambda: errand.held and errand.in_flight == 0)
+                assert watched.drawn < 6000
+    assert known == 6000
+
+
+async def test_who_is_held_costs_nothing_in_a_lane_with_a_pace(service: PushService) -> None:
+    async with a_pusher() as pusher:
+        pusher.pace(service.origin, 500)
+        errand = pusher.send(numbered([f"{service.origin}/{number}" for number in range(2000)]), origin=service.origin)
+        async for _ in errand.answers(0.01):
+            await until(lambda: errand.held and errand.in_flight == 0)
+            began = time.process_time()
+            await asyncio.sleep(0.5)
+            assert time.process_time() - began < 0.25  # it would have been all of it
+            break
 
 
 async def test_an_iterator_that_raises_is_reported_after_what_is_known(pusher: Pusher, service: PushService) -> None:

@@ -26,9 +26,9 @@ HTTP1_CONNECTIONS = 32
 # Requests under way to a service that has not answered yet, or no longer does: what is sealed for one that hangs is
 # work that the others' readers wait for.
 UNHEARD_WINDOW = 16
-# Seconds that whoever fetches an errand's answers may take to write them down. After that nothing more of it is sent
-# until they are back: should we die, all of it would be sent again.
-LATE = 0.2
+# Seconds that whoever fetches an errand's answers may take to write them down; a busy machine needs 0.2. After that
+# nothing more of it is sent until they are back: should we die, all of it would be sent again.
+LATE = 0.5
 # Apple closes HTTP/2 connections and cuts the number of streams to one at the first refusal.
 HTTP1_ONLY = "push.apple.com"
 
@@ -156,8 +156,8 @@ Token = tuple[Errand, int]
 class Turns:
     """Lanes take turns; within a lane the errand that came first is drawn to its end first.
 
-    So a page of the ledger is soon finished once it is begun, and needs few checkpoints: with all pages begun at once,
-    a worker spent a third of its time on them.
+    (Unless it is held: then the next one is begun as well.) So a page of the ledger is soon finished once it is begun,
+    and needs few checkpoints: with all pages begun at once, a worker spent a third of its time on them.
     """
 
     def __init__(self) -> None:
@@ -168,7 +168,8 @@ class Turns:
 
     @property
     def lanes(self) -> Iterable[Lane]:
-        return self._errands.keys()
+        """Those with an errand that is not held."""
+        return (lane for lane, errands in self._errands.items() if not all(each.held for each in errands))
 
     def add(self, errand: Errand) -> None:
         self._errands.setdefault(errand.lane, deque()).append(errand)

@@ -17,8 +17,6 @@ RECORD_SIZE = (4096).to_bytes(4, "big")
 # The delimiter of the last record (RFC 8188 section 2); what follows it is padding.
 LAST = b"\x02"
 
-_curve = fastest()
-
 
 def seal(p256dh: bytes, auth: bytes, clear: bytes) -> bytes:
     """The body of the request. A fresh key pair and salt for every message, as RFC 8291 section 3.1 asks.
@@ -40,7 +38,7 @@ def record(p256dh: bytes, auth: bytes, block: bytes, *, key: bytes, salt: bytes)
     """The whole of RFC 8291, without chance: `block` is text, delimiter and padding."""
     if len(auth) != 16:
         raise ValueError("A browser's secret has 16 bytes.")
-    ours, shared = _curve.agree(key, p256dh)
+    ours, shared = fastest().agree(key, p256dh)
     # HKDF (RFC 5869) for one block is two HMACs. Key and nonce share the first of theirs.
     secret = hmac(hmac(auth, shared), b"WebPush: info\0" + p256dh + ours + b"\x01")
     root = hmac(salt, secret)
