@@ -45,8 +45,11 @@ function showHours() {
   find("#hours").hidden = !quiet.checked;
 }
 
-/** Call `changed` with what there is to save, whenever the reader has changed something here. */
-export function onChange(changed) {
+/**
+ * Call `changed` with what there is to save, whenever the reader has changed something here; `unfinished` with a
+ * sentence where there is nothing yet: who moves a night that ends at seven to the morning begins with seven to seven.
+ */
+export function onChange(changed, unfinished) {
   levels.addEventListener("change", () => {
     changed({ levels: [...levels.querySelectorAll("input:checked")].map((box) => box.value) });
   });
@@ -54,6 +57,8 @@ export function onChange(changed) {
   quiet.addEventListener("change", showHours);
   for (const control of [quiet, from, to])
     control.addEventListener("change", () => {
+      if (quiet.checked && from.value === to.value)
+        return unfinished("Quiet hours begin and end at different times. Choose the other one, too, and they are saved.");
       changed({ quiet_hours: quiet.checked ? { from: from.value, to: to.value } : null });
     });
 }

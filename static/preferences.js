@@ -76,7 +76,10 @@ fieldset.addEventListener("change", ({ target }) => {
   inTurn(() => ({ topics: ticked(fieldset) }), () => (target.checked = !target.checked));
 });
 
-limits.onChange((wish) => inTurn(() => wish, () => limits.show(known)));
+limits.onChange(
+  (wish) => inTurn(() => wish, () => limits.show(known)),
+  (hint) => (last = last.then(() => (said.textContent = hint))),
+);
 
 // Pause.
 
