@@ -521,7 +521,7 @@ class Newsbell:
 
     def forget_readers(self) -> None:
         """Let everything that is under way come to its end, then start with nobody."""
-        under_way = "SELECT id FROM alerts WHERE state NOT IN ('draft', 'finished') AND finished_at IS NULL"
+        under_way = "SELECT id FROM alerts WHERE state NOT IN ('draft', 'proposed', 'finished') AND finished_at IS NULL"
         until(lambda: not self.rows(under_way), "the last alert")
         with psycopg.connect(self.database_url) as connection:
             connection.execute("DELETE FROM subscriptions")

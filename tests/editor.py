@@ -11,6 +11,7 @@ from app.passwords import Passwords
 from tests.browser import Firefox, until
 from tests.chromium import Chromium
 from tests.makers import an_editor_row
+from tests.push_service import PushService
 
 # Where the editor looks: an open dialog is before everything else.
 PLACE = "const place = document.querySelector('dialog:modal') ?? document.body;"
@@ -43,6 +44,10 @@ class Editor(ABC):
     @property
     @abstractmethod
     def site(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def push_service(self) -> PushService: ...
 
     @abstractmethod
     def open(self, path: str) -> None: ...
@@ -126,7 +131,10 @@ class Editor(ABC):
         until(lambda: self.shows(selector), selector)
 
     def until_notified(self, title: str) -> None:
-        until(lambda: title in self.notifications(), f"the notification “{title}”")
+        try:
+            until(lambda: title in self.notifications(), f"the notification “{title}”")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; shown: {self.notifications()}; {self.push_service.seen()}") from None
 
     def hash(self) -> str:
         return str(self.look("return location.hash"))
@@ -141,6 +149,10 @@ class AtFirefox(Editor):
     @property
     def site(self) -> str:
         return self.firefox.site
+
+    @property
+    def push_service(self) -> PushService:
+        return self.firefox.push_service
 
     def open(self, path: str) -> None:
         self.firefox.open("/healthz")  # else a new fragment alone would not load the page anew
@@ -174,6 +186,10 @@ class AtChromium(Editor):
     @property
     def site(self) -> str:
         return self.chromium.site
+
+    @property
+    def push_service(self) -> PushService:
+        return self.chromium.push_service
 
     def open(self, path: str) -> None:
         self.chromium.open("/healthz")

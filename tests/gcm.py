@@ -50,6 +50,30 @@ def frame(kind: int, message: bytes = b"") -> bytes:
     return bytes([kind]) + varint(len(message)) + message
 
 
+def texts(message: bytes, wanted: int) -> Iterator[str]:
+    """What stands in the fields of that number."""
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte, at = message[at], at + 1
+            value, shift = value | (byte & 0x7F) << shift, shift + 7
+            if byte < 0x80:
+                return value
+
+    while at < len(message):
+        tag = number()
+        if (kind := tag & 7) == 0:
+            number()
+            continue
+        size = number() if kind == 2 else {1: 8, 5: 4}[kind]
+        if (tag >> 3, kind) == (wanted, 2):
+            yield message[at : at + size].decode()
+        at += size
+
+
 @dataclass
 class Line:
     """The connection to the browser, which PushService writes to as it does to a Firefox."""
@@ -114,16 +138,25 @@ class Google:
             + text(21, body)
         )
 
+    async def welcome(self, line: Line, login: bytes) -> None:
+        """What came while the browser was away; it says what it has already (LoginRequest)."""
+        self.push_service.elsewhere[BROWSER] = line
+        for channel in self.push_service.living:
+            for version in texts(login, 10):
+                channel.stored.pop(version, None)
+            if channel.browser == BROWSER:
+                await self.push_service.hand_over(line, channel)
+
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = Line(self, writer, asyncio.get_running_loop())
         try:
             await reader.readexactly(1)  # its version
             writer.write(bytes([VERSION]))
             while True:
-                kind, _ = (await reader.readexactly(1))[0], await self._message(reader)
+                kind, said = (await reader.readexactly(1))[0], await self._message(reader)
                 if kind == LOGIN_REQUEST:
                     writer.write(frame(LOGIN_RESPONSE, text(1, "here")))
-                    self.push_service.elsewhere[BROWSER] = line
+                    await self.welcome(line, said)
                 elif kind == PING:
                     writer.write(frame(PONG))
         except (asyncio.IncompleteReadError, OSError):

@@ -196,6 +196,11 @@ class PushService:
     def endpoint_of(self, post: Post) -> str:
         return self.endpoint(self.channels[post.token])
 
+    def seen(self) -> str:
+        """For a test that waits in vain: what was posted, and who is there to get it."""
+        posts = [(self.channels[post.token].browser, post.status) for post in self.posts if post.token in self.channels]
+        return f"posted: {posts}; connected: {[*self.connected, *self.elsewhere]}; said: {self.acks}"
+
     def delivered(self) -> list[Ack]:
         return [ack for ack in self.acks if ack.code == DELIVERED]
 
@@ -272,13 +277,14 @@ class PushService:
         self.connected[name] = socket
         for channel in self.channels.values():
             if channel.browser == name:
-                await self._hand_over(socket, channel)
+                await self.hand_over(socket, channel)
         return name
 
-    async def _hand_over(self, socket: WebSocket, channel: Channel) -> None:
+    async def hand_over(self, line: Line, channel: Channel) -> None:
+        """What came while the browser was away."""
         for message in list(channel.stored.values()):
             if message.expires_at > time.time():
-                await socket.send_json(message.frame)
+                await line.send_json(message.frame)
 
     async def _hear(self, socket: WebSocket, browser: str, said: dict[str, Any]) -> None:
         match said:
