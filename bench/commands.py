@@ -94,7 +94,7 @@ def bench_desk(
 def bench_hanging(
     recipients: Annotated[int, typer.Option(min=1, help="Made-up readers of each of the two push services.")] = 30_000,
     processes: Processes = CORES,
-    rounds: Annotated[int, typer.Option(min=1, help="The median of so many counts.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="The median of so many counts.")] = 9,
     as_json: Json = False,
 ) -> None:
     """One push service never answers: how much later do the readers of another get their alert?"""

@@ -20,6 +20,7 @@ from app.database import Sessions, transaction
 from app.domain import shards
 from app.domain.alerts import Alert, AlertState, Level, alert_by_id, an_alert
 from app.domain.marks import Happening, marked
+from app.domain.outcomes import judge
 from app.domain.reports import by_lane, seconds_to
 from app.domain.shards import Shard
 from app.domain.subscriptions import hash_of
@@ -28,7 +29,7 @@ from app.release import recall, release
 from app.vapid import Signer, load_key, make_key
 from tests.sink import Sink, a_sink
 from tests.test_poll import killed, number, until, worker
-from worker.fanout import Fanout
+from worker.fanout import Fanout, Run
 from worker.pace import Pace
 from worker.plan import plan_alert
 from worker.push import Pusher
@@ -86,7 +87,7 @@ class Desk:
     """Rings an alert and works its jobs off in this process, one pass at a time."""
 
     def __init__(self, sessions: Sessions, pusher: Pusher, key_file: Path) -> None:
-        self.sessions = sessions
+        self.sessions, self.pusher = sessions, pusher
         self.signer = Signer(load_key(key_file), "mailto:desk@news.example")
         draining = asyncio.Event()
         self.pace = Pace(sessions, pusher, draining)
@@ -160,7 +161,64 @@ async def test_every_recipient_has_an_outcome_and_only_the_gone_are_ended(
     answers["busy"] = "201 Created"
     assert await desk.send(alert_id) == {"accepted": 2, "gone": 2, "refused": 2, "failed": 1}
     assert (await desk.alert(alert_id)).state is AlertState.FINISHED
-    assert sink.received == {name: 2 if name in ("busy", "ours", "also-ours") else 1 for name in answers}
+    assert sink.received == {name: 2 if name in ("busy", "ours", "also-ours", "big") else 1 for name in answers}
+
+
+async def test_what_a_service_wants_another_way_is_sent_that_way_once(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    topic = '{"reason":"BadWebPushTopic"}'
+    refusals = {
+        "big": "413 Payload Too Large",
+        "topic": f"400 Bad Request\r\nContent-Length: {len(topic)}\r\n\r\n{topic}",
+        "never": "413 Payload Too Large",
+    }
+    for name in ("ok", *refusals):
+        a_reader(db, f"{sink.url}/{name}")
+    sink.answer = lambda name, times: (
+        refusals[name] if name == "never" or (name in refusals and times == 1) else "201 Created"
+    )
+    alert_id = await desk.ring()
+    db.execute("UPDATE alerts SET body = repeat('word ', 300)")
+    assert await desk.send(alert_id) == {"accepted": 3, "failed": 1}
+    assert sink.received == {"ok": 1, "big": 2, "topic": 2, "never": 2}
+    sizes = [int(headers["content-length"]) for headers in sink.headers["big"]]
+    assert sizes[0] > 1500 > 1200 > sizes[1]
+    assert ["topic" in headers for headers in sink.headers["topic"]] == [True, False]
+    assert ["topic" in headers for headers in sink.headers["big"]] == [True, True]
+
+
+async def test_microsoft_is_sent_a_longer_life_once_if_it_asks(
+    desk: Desk, db: psycopg.Connection, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.fanout.judge", lambda host, *of: judge("par02p.notify.windows.com", *of))
+    a_reader(db, f"{sink.url}/edge")
+    refusal = "400 Bad Request\r\nX-WNS-Error-Description: Ttl value conflicts with X-WNS-Cache-Policy."
+    sink.answer = lambda name, times: refusal if times == 1 else "201 Created"
+    alert_id = await desk.ring(ttl=timedelta(seconds=60))
+    db.execute("UPDATE alerts SET released_at = released_at - interval '40 seconds'")
+    assert await desk.send(alert_id) == {"accepted": 1}
+    first, second = (int(headers["ttl"]) for headers in sink.headers["edge"])
+    assert first <= 20 < second == 60
+
+
+async def test_a_recall_also_stops_what_would_be_sent_another_way(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    for name in ("one", "two", "three"):
+        a_reader(db, f"{sink.url}/{name}")
+    sink.answer = lambda name, times: "413 Payload Too Large"
+    alert_id = await desk.ring()
+    await desk.plan(alert_id)
+    taking = desk.fanout._checkpoint
+
+    async def recalled_meanwhile(run: Run) -> bool:
+        db.execute("UPDATE alerts SET state = 'recalled'")
+        return await taking(run)
+
+    desk.fanout._checkpoint = recalled_meanwhile  # type: ignore[method-assign]
+    assert await desk.send(alert_id) == {"recalled": 3}
+    assert sink.received.total() == 3
 
 
 async def test_a_follower_of_two_of_its_topics_gets_an_alert_once(

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.domain.messages import LARGEST, cut, message, tag, topic_header
+from app.domain.messages import LARGEST, SHORT, cut, message, tag, topic_header
 
 ALERT = UUID("0192f0c1-2d3e-7a4b-8c5d-6e7f8a9b0c1d")
 
@@ -76,6 +76,20 @@ def test_the_body_goes_before_the_image_and_the_image_before_the_title(letters: 
 
 def test_what_fits_is_not_cut() -> None:
     assert len(read(title="й" * 300, body="й" * 900)["body"]) == 900
+
+
+def test_a_service_that_takes_little_gets_the_title_and_where_the_story_is() -> None:
+    def short(url: str) -> bytes:
+        text = "word " * 400
+        return message(alert=ALERT, title=text, body=text, url=url, image=url, level="breaking", largest=SHORT)
+
+    clear = short("https://news.example/story")
+    assert len(clear) <= SHORT
+    told = json.loads(clear)["notification"]
+    assert told["title"].startswith("word word")
+    assert told["navigate"] == "https://news.example/story"
+    long = "https://news.example/" + "x" * 1500
+    assert json.loads(short(long))["notification"]["navigate"] == long
 
 
 # Names that make a repeat or a correction replace

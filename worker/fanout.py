@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,8 +22,8 @@ from app.database import Sessions, transaction
 from app.domain import shards, subscriptions
 from app.domain.alerts import Alert, AlertState, Level, close_if_done
 from app.domain.lanes import lane_for_change, too_many_endings
-from app.domain.messages import message, topic_header
-from app.domain.outcomes import ACCEPTED, Answer, Cause, Outcome, Verdict, judge, next_try
+from app.domain.messages import LARGEST, SHORT, message, topic_header
+from app.domain.outcomes import ACCEPTED, Answer, Cause, Outcome, Remedy, Verdict, judge, next_try
 from app.domain.receipts import sample
 from app.domain.shards import Shard
 from app.domain.subscriptions import Recipient
@@ -40,7 +40,8 @@ WATCH = 0.5  # seconds between two looks whether what is under way is still want
 CHECKPOINT = 0.3  # seconds; on a busy machine it takes a fifth of one to write
 # One strange endpoint may refuse our token for reasons of its own; this many, and this share, may not.
 DOUBTS, DOUBTFUL = 5, 0.05
-STRIKING = (Cause.UNCLEAR, Cause.REDIRECTED)
+STRIKING = (Cause.UNCLEAR, Cause.REDIRECTED, Cause.BLOCKED)
+LONGER_TTL = 60  # seconds, with which Microsoft takes what it refused because of its TTL
 # As plain numbers, for loops over a whole page: comparing enum members takes several times as long.
 WAITING, TAKEN = int(Outcome.WAITING), int(Outcome.ACCEPTED)
 
@@ -76,6 +77,7 @@ class Run:
     struck: list[Recipient] = field(default_factory=list)
     forgiven: list[Recipient] = field(default_factory=list)
     doubted: list[int] = field(default_factory=list)  # Places where our authorisation was refused.
+    remedies: dict[int, Remedy] = field(default_factory=dict)  # By place: how this service wants it, so it seems.
     causes: Counter[Cause] = field(default_factory=Counter)
     asks: list[timedelta] = field(default_factory=list)  # What answers of this pass said in Retry-After.
 
@@ -92,13 +94,9 @@ class Run:
         return self._is_many(len(self.doubted))
 
     @property
-    def of_other_key(self) -> bool:
-        return self._is_many(self.causes[Cause.KEY_MISMATCH])
-
-    @property
     def strange(self) -> bool:
         """So many answers that nobody can explain are the service's (or a proxy's) doing, not single readers'."""
-        return self._is_many(sum(self.causes[cause] for cause in STRIKING))
+        return self.has_many(STRIKING)
 
     @property
     def asked(self) -> timedelta | None:
@@ -106,6 +104,9 @@ class Run:
         if 2 * len(self.asks) <= len(self.waiting):
             return None
         return sorted(self.asks)[len(self.asks) // 2]
+
+    def has_many(self, causes: Iterable[Cause]) -> bool:
+        return self._is_many(sum(self.causes[cause] for cause in causes))
 
     def _is_many(self, count: int) -> bool:
         return count >= DOUBTS and count > DOUBTFUL * self.causes.total()
@@ -122,6 +123,9 @@ class Run:
         self.causes[verdict.cause] += 1
         if verdict.cause is Cause.OUR_AUTHORISATION:  # `_doubt` decides what that means; until then they wait
             self.doubted.append(place)
+            return
+        if verdict.remedy and place not in self.remedies:
+            self.remedies[place] = verdict.remedy
             return
         self.outcomes[place] = verdict.outcome
         recipient = self.recipients[place]
@@ -215,8 +219,8 @@ class Fanout:
             return  # another worker has taken the shard
         if run.doubted:
             await self._doubt(run)
-        for is_so, sentence in ((run.of_other_key, OTHER_KEY), (run.strange, STRANGE)):
-            if is_so:
+        for causes, sentence in ALARMS:
+            if run.has_many(causes):
                 await self.pace.alarm(run.shard.lane, sentence, datetime.now(UTC))
         await self._close(run)
 
@@ -234,14 +238,22 @@ class Fanout:
         return run
 
     async def _send(self, run: Run) -> bool:
-        """Push to everybody who waits, with checkpoints on the way; False if the shard is no longer ours."""
+        """Push to everybody who waits; False if the shard is no longer ours."""
+        if not await self._push(run, self._envelopes(run, run.recipients)):
+            return False
+        if run.remedies and not self._should_stop(run, datetime.now(UTC)):
+            return await self._push(run, self._remedied(run))
+        return True
+
+    async def _push(self, run: Run, envelopes: Iterator[tuple[int, Envelope | Answer]]) -> bool:
+        """One errand, with checkpoints on the way."""
         urgent = run.alert.level is Level.BREAKING
-        run.errand = errand = self.pushes.send(self._envelopes(run), origin=run.shard.lane, urgent=urgent)
+        run.errand = errand = self.pushes.send(envelopes, origin=run.shard.lane, urgent=urgent)
         async with aclosing(errand.answers(every=CHECKPOINT)) as batches:
             async for answers in batches:
                 now = datetime.now(UTC)
                 self._judge(run, answers, now)
-                if errand.over:
+                if errand.over and not run.remedies:
                     continue  # what closes the run records this, too
                 if not await self._checkpoint(run):
                     return False
@@ -279,7 +291,9 @@ class Fanout:
             or self.pace.closed_until(run.shard.lane, now) is not None
         )
 
-    def _envelopes(self, run: Run) -> Iterator[tuple[int, Envelope | Answer]]:
+    def _envelopes(
+        self, run: Run, places: Iterable[int], remedy: Remedy | None = None
+    ) -> Iterator[tuple[int, Envelope | Answer]]:
         """Drawn one by one, as places come free: sealing and sending overlap."""
         alert, now = run.alert, datetime.now(UTC)
         clear = message(
@@ -291,12 +305,14 @@ class Fanout:
             image=alert.image,
             level=alert.level,
             sample=sample(alert.recipients),
+            largest=SHORT if remedy is Remedy.SHORTER else LARGEST,
         )
         run.token = self.signer.authorization(run.shard.lane, now)
         headers: dict[str, list[str]] = {}
-        for place, recipient in run.recipients.items():
+        for place in places:
+            recipient = run.recipients[place]
             if recipient.lane not in headers:  # nearly always the shard's; a renewal may have changed it meanwhile
-                headers[recipient.lane] = self._headers(alert, recipient.lane, now)
+                headers[recipient.lane] = self._headers(alert, recipient.lane, now, remedy)
             try:
                 body = seal(recipient.p256dh, recipient.auth, clear)
             except ValueError:
@@ -305,16 +321,24 @@ class Fanout:
             yield place, Envelope(recipient.endpoint, headers[recipient.lane], body)
         run.drawn_out()
 
-    def _headers(self, alert: Alert, lane: str, now: datetime) -> list[str]:
+    def _remedied(self, run: Run) -> Iterator[tuple[int, Envelope | Answer]]:
+        """Once more to those whose service did not take it, the way it seems to want it."""
+        for remedy in Remedy:
+            yield from self._envelopes(run, [place for place, its in run.remedies.items() if its is remedy], remedy)
+
+    def _headers(self, alert: Alert, lane: str, now: datetime, remedy: Remedy | None) -> list[str]:
         """RFC 8030 section 5; the time to live is what is left of the alert's."""
-        return [
+        left = int((alert.expires_at - now).total_seconds())
+        headers = [
             f"Authorization: {self.signer.authorization(lane, now)}",
-            f"TTL: {max(int((alert.expires_at - now).total_seconds()), 1)}",
+            f"TTL: {max(left, LONGER_TTL if remedy is Remedy.LONGER_TTL else 1)}",
             f"Urgency: {alert.level.urgency}",
-            f"Topic: {topic_header(alert.thread)}",
             "Content-Encoding: aes128gcm",
             "Content-Type: application/octet-stream",
         ]
+        if remedy is not Remedy.WITHOUT_TOPIC:
+            headers.append(f"Topic: {topic_header(alert.thread)}")
+        return headers
 
     async def _doubt(self, run: Run) -> None:
         """Our authorisation was refused: try a fresh token once; if that is refused too, a person must look."""
@@ -404,9 +428,24 @@ OTHER_KEY = (
     "many of its readers subscribed with another VAPID key than the one in use, so it refuses what we send them. They "
     "were not ended. If the key was lost or replaced, put the old one back."
 )
+OUR_FORM = (
+    "it refuses the form of many of our requests: a header, or HTTP itself. Where there was another way, it was tried. "
+    "Is there a proxy in between? Is this the newest Newsbell? Then: ./newsbell lane resume."
+)
+NOT_PUBLIC = (
+    "its name leads to an address that is not a public one, so nothing was sent there. Nobody was ended for it. Look "
+    "at this machine's name service (DNS), then: ./newsbell lane resume."
+)
 STRANGE = (
     "many of its answers are none that a push service gives. Nobody was ended for it. Is there a proxy in between, or "
     "has the service changed? Look at the log, then: ./newsbell lane resume."
+)
+# What so many answers of one kind in one pass mean; the first that applies is said.
+ALARMS = (
+    ([Cause.KEY_MISMATCH], OTHER_KEY),
+    ([Cause.OUR_REQUEST], OUR_FORM),
+    ([Cause.BLOCKED], NOT_PUBLIC),
+    (STRIKING, STRANGE),
 )
 MANY_LEFT = (
     "one alert found {ended:,} of {recipients:,} readers gone. They were not ended. ./newsbell lane confirm ends them, "

@@ -8,6 +8,7 @@ from uuid import UUID
 
 # Firefox for Android rides a bridge that answers 413 a little above 3,000 sealed bytes; 2,800 clear ones fit.
 LARGEST = 2800
+SHORT = 1024  # for a service that would not take more
 
 
 def message(
@@ -20,11 +21,13 @@ def message(
     level: str,
     sample: float = 1.0,
     thread: UUID | None = None,
+    largest: int = LARGEST,
 ) -> bytes:
-    """A JSON document that is valid Declarative Web Push and what our service worker reads, at most LARGEST bytes.
+    """A JSON document that is valid Declarative Web Push and what our service worker reads, at most `largest` bytes.
 
     What is too long is cut at a word: the body first, then the image goes, then the title is cut. Never an error.
     thread: the alert whose place on the screen this one takes, if it corrects one.
+    largest: more only for the sake of a long address, and never more than LARGEST.
     sample: the share of browsers that shall tell us that they have shown it.
     """
     shown_as, data = tag(thread or alert), {"alert": str(alert), "level": level, "sample": sample}
@@ -37,8 +40,10 @@ def message(
         (0, None, 60),
     ):
         text = _document(data, shown_as, cut(title, title_limit), cut(body, body_limit), url, picture)
-        if len(text) <= LARGEST:
+        if len(text) <= largest:
             return text
+    if len(text) <= LARGEST:  # An address that opens the story is worth more than a few bytes.
+        return text
     # An address of that length opens nothing anyway.
     return _document(data, shown_as, cut(title, 60), "", "/", None)
 

@@ -5,7 +5,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum, auto
 
 
 class Outcome(IntEnum):
@@ -56,13 +56,25 @@ class Answer:
     trouble: str = ""
 
 
+class Remedy(Enum):
+    """How the same message may be taken after all. It is sent so once, and at once."""
+
+    SHORTER = auto()
+    WITHOUT_TOPIC = auto()
+    LONGER_TTL = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an answer means. WAITING asks for another try, not before `retry_after` if one was named."""
+    """What an answer means. WAITING asks for another try, not before `retry_after` if one was named.
+
+    remedy: what to try before the outcome is one.
+    """
 
     outcome: Outcome
     cause: Cause
     retry_after: timedelta | None = None
+    remedy: Remedy | None = None
 
 
 ACCEPTED = Verdict(Outcome.ACCEPTED, Cause.ACCEPTED)
@@ -70,7 +82,9 @@ GONE = Verdict(Outcome.GONE, Cause.GONE)
 OTHER_KEY = Verdict(Outcome.REFUSED, Cause.KEY_MISMATCH)
 OUR_TOKEN = Verdict(Outcome.REFUSED, Cause.OUR_AUTHORISATION)
 OUR_REQUEST = Verdict(Outcome.FAILED, Cause.OUR_REQUEST)
-TOO_BIG = Verdict(Outcome.FAILED, Cause.TOO_BIG)
+OUR_TOPIC = replace(OUR_REQUEST, remedy=Remedy.WITHOUT_TOPIC)
+OUR_TTL = replace(OUR_REQUEST, remedy=Remedy.LONGER_TTL)
+TOO_BIG = Verdict(Outcome.FAILED, Cause.TOO_BIG, remedy=Remedy.SHORTER)
 BLOCKED = Verdict(Outcome.FAILED, Cause.BLOCKED)
 REDIRECTED = Verdict(Outcome.FAILED, Cause.REDIRECTED)
 UNCLEAR = Verdict(Outcome.FAILED, Cause.UNCLEAR)
@@ -116,9 +130,11 @@ RULES = (
     Rule({400}, OUR_TOKEN, words=r'"errno"\s*:\s*109\b'),
     Rule({401, 403}, OUR_TOKEN),
     # A header is wrong: Apple, Mozilla, Microsoft.
-    Rule({400}, OUR_REQUEST, words=r"BadTtl|BadUrgency|BadWebPushTopic|BadWebPushRequest"),
-    Rule({400}, OUR_REQUEST, words=r'"errno"\s*:\s*(101|110|111|112|113|114)\b'),
-    Rule({400}, OUR_REQUEST, WNS, r"ttl|cache-policy"),
+    Rule({400}, OUR_TOPIC, words=r"BadWebPushTopic"),
+    Rule({400}, OUR_REQUEST, words=r"BadTtl|BadUrgency|BadWebPushRequest"),
+    Rule({400}, OUR_TOPIC, words=r'"errno"\s*:\s*113\b'),
+    Rule({400}, OUR_REQUEST, words=r'"errno"\s*:\s*(101|110|111|112|114)\b'),
+    Rule({400}, OUR_TTL, WNS, r"ttl|cache-policy"),
     Rule({405, 406, 411, 415, 417, 421, 426, 428, 431}, OUR_REQUEST),
     Rule({413}, TOO_BIG),
     Rule({400}, TOO_BIG, words=r"PayloadTooLarge"),
