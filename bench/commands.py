@@ -26,7 +26,7 @@ def bench_fanout(
     latency: Annotated[float, typer.Option(min=0, help="Milliseconds before each answer.")] = 0,
     faults: Annotated[bool, typer.Option("--faults", help="Also refusals, slow and hanging answers.")] = False,
     peers: Annotated[bool, typer.Option(help="Measure pywebpush and node web-push, too.")] = True,
-    rounds: Annotated[int, typer.Option(min=1, help="Newsbell and the ceiling take turns; the median counts.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="All take turns so often; the median counts.")] = 1,
     sink: SinkKind = Kind.NGINX,
     svg: Chart = None,
     as_json: Json = False,

@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Options:
     latency: float = 0.0  # seconds
     faults: bool = False
     peers: bool = True
-    rounds: int = 1  # newsbell and the ceiling take turns; the median counts
+    rounds: int = 1  # the senders take turns; of each, the run in the middle counts
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,13 @@ def tell(results: Sequence[Result], out: Console) -> None:
 
 
 def measure(options: Options, *, console: Console) -> list[Result]:
-    """Newsbell first, then the ceiling, then the others."""
+    """Newsbell, the ceiling and the others take turns, for no machine is equally fast all the time."""
+    runs: defaultdict[str, list[Result]] = defaultdict(list)
     with _set_up(options, console) as (ground, bar):
-        return [*_rounds(options, ground, bar), *(_others(options, ground, bar) if options.peers else ())]
+        for _ in range(options.rounds):
+            for one in _round(options, ground, bar):
+                runs[one.what].append(one)
+    return [median(those) for those in runs.values()]
 
 
 def measure_newsbell(options: Options, *, console: Console) -> Result:
@@ -102,33 +107,14 @@ def _set_up(options: Options, console: Console) -> Iterator[tuple[Ground, Progre
         yield ground, bar
 
 
-def _rounds(options: Options, ground: Ground, bar: Progress) -> Iterator[Result]:
-    ours, ceiling = [], []
-    for _ in range(options.rounds):
-        ours.append(newsbell(ground, options, bar))
-        with told(bar, f"Measuring the {CEILING}"):
-            ceiling.append(
-                peers.ceiling(
-                    ground.url,
-                    ground.sink,
-                    ground.key_file,
-                    count=options.recipients,
-                    processes=options.processes,
-                )
-            )
-    yield median(ours)
-    yield median(ceiling)
-
-
-def _others(options: Options, ground: Ground, bar: Progress) -> list[Result]:
-    return peers.others(
-        ground.url,
-        ground.sink,
-        ground.key_file,
-        count=options.recipients,
-        processes=options.processes,
-        say=bar.console.print,
-    )
+def _round(options: Options, ground: Ground, bar: Progress) -> Iterator[Result]:
+    yield newsbell(ground, options, bar)
+    shared = (ground.url, ground.sink, ground.key_file)
+    with told(bar, f"Measuring the {CEILING}"):
+        ceiling = peers.ceiling(*shared, count=options.recipients, processes=options.processes)
+    yield ceiling
+    if options.peers:
+        yield from peers.others(*shared, count=options.recipients, processes=options.processes, say=bar.console.print)
 
 
 # --- the ground -----------------------------------------------------------------------------------------------------

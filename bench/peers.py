@@ -123,6 +123,8 @@ def _with_web_push(folder: Path) -> str:
     node, npm = shutil.which("node"), shutil.which("npm")
     if not node or not npm:
         raise Refusal("node web-push is left out: there is no node and npm here.")
+    if (folder / "node_modules" / "web-push").exists():  # since the last round
+        return node
     command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--silent", "web-push"]
     try:
         subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
