@@ -80,7 +80,7 @@ async def test_a_recall_in_mid_send_stops_it_and_the_books_say_exactly_who_got_i
 
 
 async def test_what_no_worker_is_sending_is_recalled_at_once(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:
-    answers = {"ok": "201 Created", "gone": "410 Gone", "busy": LATER, "wrong": "405 Method Not Allowed", "slow": LATER}
+    answers = {"ok": "201 Created", "gone": "410 Gone", "busy": LATER, "big": "413 Payload Too Large", "slow": LATER}
     readers = {name: a_reader(db, f"{sink.url}/{name}") for name in answers}
     other = a_reader(db, "https://other.example/never-tried")
     sink.answer = lambda name, times: answers[name]
@@ -92,7 +92,7 @@ async def test_what_no_worker_is_sending_is_recalled_at_once(desk: Desk, db: psy
     alert = await recall(desk, alert_id)
     assert (alert.state, alert.finished_at is not None) == (AlertState.RECALLED, True)
     assert ledger(db, alert_id) == {other: 7} | {
-        readers[name]: outcome for name, outcome in {"ok": 1, "gone": 2, "busy": 7, "wrong": 4, "slow": 7}.items()
+        readers[name]: outcome for name, outcome in {"ok": 1, "gone": 2, "busy": 7, "big": 4, "slow": 7}.items()
     }
     await desk.send_shard(tried)  # its next try comes all the same
     assert sink.received == dict.fromkeys(answers, 1)
@@ -208,7 +208,7 @@ async def test_a_correction_goes_to_who_got_it_whatever_they_follow_since(
 ) -> None:
     names = ("stays", "unfollows", "pauses", "stops", "is-forgotten", "refuses")
     readers = {name: a_reader(db, f"{sink.url}/{name}") for name in names}
-    sink.answer = lambda name, times: "405 Method Not Allowed" if name == "refuses" else "201 Created"
+    sink.answer = lambda name, times: "413 Payload Too Large" if name == "refuses" else "201 Created"
     wrong_id = await desk.ring()
     await desk.send(wrong_id)
     db.execute("DELETE FROM follows WHERE subscription_id = %s", (readers["unfollows"],))

@@ -40,7 +40,7 @@ WATCH = 0.5  # seconds between two looks whether what is under way is still want
 CHECKPOINT = 0.3  # seconds; on a busy machine it takes a fifth of one to write
 # One strange endpoint may refuse our token for reasons of its own; this many, and this share, may not.
 DOUBTS, DOUBTFUL = 5, 0.05
-STRIKING = (Cause.UNCLEAR, Cause.REDIRECTED, Cause.BLOCKED)
+STRIKING = (Cause.UNCLEAR, Cause.REDIRECTED)
 LONGER_TTL = 60  # seconds, with which Microsoft takes what it refused because of its TTL
 # As plain numbers, for loops over a whole page: comparing enum members takes several times as long.
 WAITING, TAKEN = int(Outcome.WAITING), int(Outcome.ACCEPTED)
@@ -69,10 +69,11 @@ class Run:
     shard: Shard
     alert: Alert
     outcomes: bytearray
+    clear: bytes = b""  # The message.
     recipients: Mapping[int, Recipient] = field(default_factory=dict)  # Those who waited when the pass began.
-    token: str = ""  # The Authorization header of this pass.
+    token: str = ""  # The Authorization header with which this pass began.
     errand: Errand | None = None
-    drawn_out: Callable[[], None] = lambda: None  # To be called when nothing more is to be sent, though answers lack.
+    drawn_out: Callable[[], None] = lambda: None  # To be called when all is sent, though answers lack.
     gone: list[Recipient] = field(default_factory=list)
     struck: list[Recipient] = field(default_factory=list)
     forgiven: list[Recipient] = field(default_factory=list)
@@ -120,12 +121,12 @@ class Run:
             self.errand.stop()
 
     def note(self, place: int, verdict: Verdict) -> None:
+        if verdict.remedy and place not in self.remedies and self._helps(verdict.remedy):
+            self.remedies[place] = verdict.remedy
+            return
         self.causes[verdict.cause] += 1
         if verdict.cause is Cause.OUR_AUTHORISATION:  # `_doubt` decides what that means; until then they wait
             self.doubted.append(place)
-            return
-        if verdict.remedy and place not in self.remedies:
-            self.remedies[place] = verdict.remedy
             return
         self.outcomes[place] = verdict.outcome
         recipient = self.recipients[place]
@@ -137,6 +138,16 @@ class Run:
             self.forgiven.append(recipient)
         if verdict.retry_after is not None:
             self.asks.append(verdict.retry_after)
+
+    def _helps(self, remedy: Remedy) -> bool:
+        """Whether what is sent would be any different."""
+        match remedy:
+            case Remedy.SHORTER:
+                return len(self.clear) > SHORT
+            case Remedy.LONGER_TTL:
+                return self.alert.expires_at - datetime.now(UTC) < timedelta(seconds=LONGER_TTL)
+            case Remedy.WITHOUT_TOPIC:
+                return True
 
     def note_accepted(self, places: Collection[int]) -> None:
         """The same for many, at a fifth of the cost: this is what nearly all answers say."""
@@ -219,10 +230,11 @@ class Fanout:
             return  # another worker has taken the shard
         if run.doubted:
             await self._doubt(run)
+        await self._close(run)
         for causes, sentence in ALARMS:
             if run.has_many(causes):
                 await self.pace.alarm(run.shard.lane, sentence, datetime.now(UTC))
-        await self._close(run)
+                break
 
     async def _open(self, shard_id: int) -> Run | None:
         async with transaction(self.sessions) as session:
@@ -239,6 +251,7 @@ class Fanout:
 
     async def _send(self, run: Run) -> bool:
         """Push to everybody who waits; False if the shard is no longer ours."""
+        run.clear = _message(run.alert)
         if not await self._push(run, self._envelopes(run, run.recipients)):
             return False
         if run.remedies and not self._should_stop(run, datetime.now(UTC)):
@@ -296,18 +309,8 @@ class Fanout:
     ) -> Iterator[tuple[int, Envelope | Answer]]:
         """Drawn one by one, as places come free: sealing and sending overlap."""
         alert, now = run.alert, datetime.now(UTC)
-        clear = message(
-            alert=alert.id,
-            thread=alert.thread,
-            title=alert.title,
-            body=alert.body,
-            url=alert.url,
-            image=alert.image,
-            level=alert.level,
-            sample=sample(alert.recipients),
-            largest=SHORT if remedy is Remedy.SHORTER else LARGEST,
-        )
-        run.token = self.signer.authorization(run.shard.lane, now)
+        clear = _message(alert, largest=SHORT) if remedy is Remedy.SHORTER else run.clear
+        run.token = run.token or self.signer.authorization(run.shard.lane, now)
         headers: dict[str, list[str]] = {}
         for place in places:
             recipient = run.recipients[place]
@@ -319,12 +322,15 @@ class Fanout:
                 yield place, Answer(0, trouble="bad_keys")
                 continue
             yield place, Envelope(recipient.endpoint, headers[recipient.lane], body)
-        run.drawn_out()
+        if remedy is None and not run.remedies:
+            run.drawn_out()
 
     def _remedied(self, run: Run) -> Iterator[tuple[int, Envelope | Answer]]:
         """Once more to those whose service did not take it, the way it seems to want it."""
         for remedy in Remedy:
-            yield from self._envelopes(run, [place for place, its in run.remedies.items() if its is remedy], remedy)
+            places = [place for place, wanted in run.remedies.items() if wanted is remedy]
+            yield from self._envelopes(run, places, remedy)
+        run.drawn_out()
 
     def _headers(self, alert: Alert, lane: str, now: datetime, remedy: Remedy | None) -> list[str]:
         """RFC 8030 section 5; the time to live is what is left of the alert's."""
@@ -418,6 +424,20 @@ class Fanout:
     def _say(self, run: Run) -> None:
         told = ", ".join(f"{count} {cause}" for cause, count in run.causes.most_common()) or "nothing sent"
         log.info("alert %s: shard %d at %s: %s", run.alert.id, run.shard.id, run.shard.lane, told)
+
+
+def _message(alert: Alert, *, largest: int = LARGEST) -> bytes:
+    return message(
+        alert=alert.id,
+        thread=alert.thread,
+        title=alert.title,
+        body=alert.body,
+        url=alert.url,
+        image=alert.image,
+        level=alert.level,
+        sample=sample(alert.recipients),
+        largest=largest,
+    )
 
 
 REFUSED = (

@@ -23,11 +23,11 @@ def message(
     thread: UUID | None = None,
     largest: int = LARGEST,
 ) -> bytes:
-    """A JSON document that is valid Declarative Web Push and what our service worker reads, at most `largest` bytes.
+    """A JSON document that is valid Declarative Web Push and what our service worker reads.
 
     What is too long is cut at a word: the body first, then the image goes, then the title is cut. Never an error.
     thread: the alert whose place on the screen this one takes, if it corrects one.
-    largest: more only for the sake of a long address, and never more than LARGEST.
+    largest: in bytes; only the sake of a long address makes it more, and never more than LARGEST.
     sample: the share of browsers that shall tell us that they have shown it.
     """
     shown_as, data = tag(thread or alert), {"alert": str(alert), "level": level, "sample": sample}

@@ -57,7 +57,7 @@ class Answer:
 
 
 class Remedy(Enum):
-    """How the same message may be taken after all. It is sent so once, and at once."""
+    """How the same message may be taken after all. It is sent so once in each pass, and at once."""
 
     SHORTER = auto()
     WITHOUT_TOPIC = auto()

@@ -125,13 +125,16 @@ _SATED = f"""sated AS (
     GROUP BY member.id, limited.daily_limit HAVING count(*) >= limited.daily_limit)"""
 _FOLLOWERS = "SELECT subscription_id FROM follows WHERE topic_id = ANY(:topics)"
 
-# An audience, cut into shards lane by lane. Who is held back stands in shards of their own.
+# An audience, cut into shards lane by lane. Who is held back stands in shards of their own. Who it is for is a list and
+# no table to join: so the database looks them up by their ids, in order, whatever it believes of the tables. (One that
+# was empty when it was last looked through passes for empty: each of 10,000 readers was compared with each follower,
+# for half a minute.)
 _WRITE = f"""
     WITH {_SATED}, lists AS MATERIALIZED (
         SELECT lane, {{holds}} AS holds, array_agg(id ORDER BY id) AS ids
         FROM subscriptions
         WHERE ended_at IS NULL AND {{wants}}
-          AND id IN ({{audience}} {{but}})
+          AND id = ANY (ARRAY({{audience}} {{but}}))
         GROUP BY lane, holds)
     INSERT INTO shards (alert_id, lane, subscription_ids, outcomes, waiting, held,
                         claim, tries, accepted, gone, refused, failed, expired, recalled)
@@ -183,23 +186,12 @@ _COUNT = text(f"""
         SELECT lane, CASE WHEN {_IS_PAUSED} THEN 'paused' WHEN {_IS_LEVEL_OFF} THEN 'level'
                           WHEN {_IS_QUIET} THEN 'quiet_hours' WHEN {_IS_SATED} THEN 'daily_limit'
                           ELSE 'rings' END AS reason
-        FROM subscriptions WHERE ended_at IS NULL AND id IN ({_FOLLOWERS})
+        FROM subscriptions WHERE ended_at IS NULL AND id = ANY (ARRAY({_FOLLOWERS}))
     ) AS readers GROUP BY lane, reason
 """)
 
-# What the database has to know before it chooses how to read an audience. Sorting a million readers on disk, in the
-# usual 4 MB, takes longer than the rest. And a table whose statistics were made when it was empty passes for empty: the
-# database then compares each reader with each follower, for half a minute if they are 10,000. Only a few followers are
-# looked up one by one, which among a million readers is quickest. (Before PostgreSQL 18, forbidding a way of reading
-# makes the others look so dear that compiling them would seem worth its while; it never is here.)
-_FEW = 1000
-_SETTINGS = text("""
-    SELECT set_config('work_mem', '256MB', true), set_config('jit', 'off', true),
-           set_config('enable_nestloop', CASE WHEN :few THEN 'on' ELSE 'off' END, true)
-""")
-_ARE_FEW = text(f"""
-    SELECT count(*) < {_FEW} FROM (SELECT FROM follows WHERE topic_id = ANY(:topics) LIMIT {_FEW}) AS followers
-""")
+# Sorting and counting a million readers on disk, in the usual 4 MB, takes longer than the rest of the plan.
+_ENOUGH_MEMORY = text("SET LOCAL work_mem = '256MB'")
 
 
 async def plan(
@@ -212,7 +204,6 @@ async def plan(
     size: int = SIZE,
 ) -> list[Planned]:
     """Write the audience down: one statement, each reader once however many of the topics they follow."""
-    await _prepare(session, few=await _are_few(session, topic_ids))
     walls = await _walls(session, now)
     return await _write(session, _PLAN, alert_id, now, size, topics=list(topic_ids), level=level, **walls)
 
@@ -221,23 +212,12 @@ async def plan_correction(
     session: AsyncSession, alert_id: UUID, wrong: Collection[UUID], now: datetime, *, size: int = SIZE
 ) -> list[Planned]:
     """Write down exactly those whom the ledger knows to have got one of the wrong alerts, each once."""
-    await _prepare(session, few=False)
     return await _write(session, _PLAN_CORRECTION, alert_id, now, size, wrong=list(wrong))
 
 
 async def plan_for_editor(session: AsyncSession, alert_id: UUID, editor_id: int, now: datetime) -> list[Planned]:
     """Write down an editor's own browsers."""
-    await _prepare(session, few=True)
     return await _write(session, _PLAN_FOR_EDITOR, alert_id, now, SIZE, editor=editor_id)
-
-
-async def _are_few(session: AsyncSession, topic_ids: Collection[int]) -> bool:
-    return bool(await session.scalar(_ARE_FEW, {"topics": list(topic_ids)}))
-
-
-async def _prepare(session: AsyncSession, *, few: bool) -> None:
-    """For the rest of this transaction."""
-    await session.execute(_SETTINGS, {"few": few})
 
 
 async def _write(
@@ -248,6 +228,7 @@ async def _write(
     size: int,
     **more: object,
 ) -> list[Planned]:
+    await session.execute(_ENOUGH_MEMORY)
     was_planned = await session.scalar(select(exists().where(Shard.alert_id == alert_id)))
     statement = statements[1 if was_planned else 0]
     rows = await session.execute(statement, {"alert": alert_id, "now": now, "size": size, **more})
@@ -256,7 +237,7 @@ async def _write(
 
 async def audience(session: AsyncSession, topic_ids: Collection[int], level: str, now: datetime) -> Audience:
     """Who would get an alert that was planned now, without writing anything."""
-    await _prepare(session, few=await _are_few(session, topic_ids))
+    await session.execute(_ENOUGH_MEMORY)
     walls = await _walls(session, now)
     rows = await session.execute(_COUNT, {"topics": list(topic_ids), "level": level, "now": now, **walls})
     reasons: Counter[str] = Counter()
