@@ -143,7 +143,7 @@ class Run:
         """Whether what is sent would be any different."""
         match remedy:
             case Remedy.SHORTER:
-                return len(self.clear) > SHORT
+                return len(_message(self.alert, largest=SHORT)) < len(self.clear)
             case Remedy.LONGER_TTL:
                 return self.alert.expires_at - datetime.now(UTC) < timedelta(seconds=LONGER_TTL)
             case Remedy.WITHOUT_TOPIC:

@@ -27,7 +27,7 @@ def message(
 
     What is too long is cut at a word: the body first, then the image goes, then the title is cut. Never an error.
     thread: the alert whose place on the screen this one takes, if it corrects one.
-    largest: in bytes; only the sake of a long address makes it more, and never more than LARGEST.
+    largest: bytes; more only for the sake of a long address, and never more than LARGEST.
     sample: the share of browsers that shall tell us that they have shown it.
     """
     shown_as, data = tag(thread or alert), {"alert": str(alert), "level": level, "sample": sample}
