@@ -62,11 +62,13 @@ NAMED = "(e) => e.id || e.getAttribute('href') || e.dataset.pause || e.value || 
 CLOSE_ALERTS = "for (const w of Services.wm.getEnumerator('alert:alert')) w.close();"
 
 
-def until(condition: Callable[[], T], what: str = "", *, limit: float = PATIENCE) -> T:
-    """Wait for a condition to hold; what it gave."""
+def until(condition: Callable[[], T], what: str | Callable[[], str] = "", *, limit: float = PATIENCE) -> T:
+    """Wait for a condition to hold; what it gave. `what` may be asked for only when it was in vain."""
     end, pause = time.monotonic() + limit, 0.02
     while not (value := condition()):
-        assert time.monotonic() < end, f"waited {limit:.0f} s in vain: {what or 'see the condition'}; it is {value!r}"
+        if time.monotonic() >= end:
+            told = (what() if callable(what) else what) or "see the condition"
+            raise AssertionError(f"waited {limit:.0f} s in vain: {told}; it is {value!r}")
         time.sleep(pause)
         pause = min(1.3 * pause, 0.25)  # A look costs a browser more than the product needs to get there.
     return value

@@ -117,10 +117,7 @@ class Editor(ABC):
         return bool(self.look("return document.querySelector(arguments[0])?.checkVisibility() ?? false", selector))
 
     def until_text(self, wanted: str, selector: str = "body") -> None:
-        try:
-            until(lambda: wanted in self.text(selector), f"“{wanted}” in {selector}")
-        except AssertionError as error:
-            raise AssertionError(f"{error}; the page: {self.text()}") from None
+        until(lambda: wanted in self.text(selector), lambda: f"“{wanted}” in {selector}; the page: {self.text()}")
 
     def until_value(self, label: str, wanted: str) -> None:
         """What stands in the field of that name."""
@@ -131,10 +128,10 @@ class Editor(ABC):
         until(lambda: self.shows(selector), selector)
 
     def until_notified(self, title: str) -> None:
-        try:
-            until(lambda: title in self.notifications(), f"the notification “{title}”")
-        except AssertionError as error:
-            raise AssertionError(f"{error}; shown: {self.notifications()}; {self.push_service.seen()}") from None
+        until(
+            lambda: title in self.notifications(),
+            lambda: f"the notification “{title}”; shown: {self.notifications()}; {self.push_service.seen()}",
+        )
 
     def hash(self) -> str:
         return str(self.look("return location.hash"))

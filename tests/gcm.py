@@ -141,11 +141,10 @@ class Google:
     async def welcome(self, line: Line, login: bytes) -> None:
         """What came while the browser was away; it says what it has already (LoginRequest)."""
         self.push_service.elsewhere[BROWSER] = line
-        for channel in self.push_service.living:
-            for version in texts(login, 10):
-                channel.stored.pop(version, None)
-            if channel.browser == BROWSER:
-                await self.push_service.hand_over(line, channel)
+        known = set(texts(login, 10))
+        for channel in self.push_service.channels.values():
+            channel.stored = {name: message for name, message in channel.stored.items() if name not in known}
+        await self.push_service.hand_over(line, BROWSER)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = Line(self, writer, asyncio.get_running_loop())

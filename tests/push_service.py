@@ -275,16 +275,15 @@ class PushService:
             {"messageType": "hello", "status": 200, "uaid": name, "use_webpush": True, "broadcasts": {}}
         )
         self.connected[name] = socket
-        for channel in self.channels.values():
-            if channel.browser == name:
-                await self.hand_over(socket, channel)
+        await self.hand_over(socket, name)
         return name
 
-    async def hand_over(self, line: Line, channel: Channel) -> None:
+    async def hand_over(self, line: Line, browser: str) -> None:
         """What came while the browser was away."""
-        for message in list(channel.stored.values()):
-            if message.expires_at > time.time():
-                await line.send_json(message.frame)
+        for channel in self.living:
+            for message in list(channel.stored.values()):
+                if channel.browser == browser and message.expires_at > time.time():
+                    await line.send_json(message.frame)
 
     async def _hear(self, socket: WebSocket, browser: str, said: dict[str, Any]) -> None:
         match said:

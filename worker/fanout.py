@@ -41,7 +41,7 @@ CHECKPOINT = 0.3  # seconds; on a busy machine it takes a fifth of one to write
 # One strange endpoint may refuse our token for reasons of its own; this many, and this share, may not.
 DOUBTS, DOUBTFUL = 5, 0.05
 STRIKING = (Cause.UNCLEAR, Cause.REDIRECTED)
-LONGER_TTL = 60  # seconds, with which Microsoft takes what it refused because of its TTL
+LONG_ENOUGH = 60  # seconds to live, with which Microsoft takes what it refused because of its TTL
 # As plain numbers, for loops over a whole page: comparing enum members takes several times as long.
 WAITING, TAKEN = int(Outcome.WAITING), int(Outcome.ACCEPTED)
 
@@ -69,7 +69,8 @@ class Run:
     shard: Shard
     alert: Alert
     outcomes: bytearray
-    clear: bytes = b""  # The message.
+    clear: bytes = b""  # The message,
+    short: bytes = b""  # and for a service that finds it too big; often the same.
     recipients: Mapping[int, Recipient] = field(default_factory=dict)  # Those who waited when the pass began.
     token: str = ""  # The Authorization header with which this pass began.
     errand: Errand | None = None
@@ -143,9 +144,9 @@ class Run:
         """Whether what is sent would be any different."""
         match remedy:
             case Remedy.SHORTER:
-                return len(_message(self.alert, largest=SHORT)) < len(self.clear)
+                return len(self.short) < len(self.clear)
             case Remedy.LONGER_TTL:
-                return self.alert.expires_at - datetime.now(UTC) < timedelta(seconds=LONGER_TTL)
+                return self.alert.expires_at - datetime.now(UTC) < timedelta(seconds=LONG_ENOUGH)
             case Remedy.WITHOUT_TOPIC:
                 return True
 
@@ -251,8 +252,7 @@ class Fanout:
 
     async def _send(self, run: Run) -> bool:
         """Push to everybody who waits; False if the shard is no longer ours."""
-        run.clear = _message(run.alert)
-        if not await self._push(run, self._envelopes(run, run.recipients)):
+        if not await self._push(run, self._everybody(run)):
             return False
         if run.remedies and not self._should_stop(run, datetime.now(UTC)):
             return await self._push(run, self._remedied(run))
@@ -304,25 +304,12 @@ class Fanout:
             or self.pace.closed_until(run.shard.lane, now) is not None
         )
 
-    def _envelopes(
-        self, run: Run, places: Iterable[int], remedy: Remedy | None = None
-    ) -> Iterator[tuple[int, Envelope | Answer]]:
-        """Drawn one by one, as places come free: sealing and sending overlap."""
-        alert, now = run.alert, datetime.now(UTC)
-        clear = _message(alert, largest=SHORT) if remedy is Remedy.SHORTER else run.clear
-        run.token = run.token or self.signer.authorization(run.shard.lane, now)
-        headers: dict[str, list[str]] = {}
-        for place in places:
-            recipient = run.recipients[place]
-            if recipient.lane not in headers:  # nearly always the shard's; a renewal may have changed it meanwhile
-                headers[recipient.lane] = self._headers(alert, recipient.lane, now, remedy)
-            try:
-                body = seal(recipient.p256dh, recipient.auth, clear)
-            except ValueError:
-                yield place, Answer(0, trouble="bad_keys")
-                continue
-            yield place, Envelope(recipient.endpoint, headers[recipient.lane], body)
-        if remedy is None and not run.remedies:
+    def _everybody(self, run: Run) -> Iterator[tuple[int, Envelope | Answer]]:
+        """Everybody who waits."""
+        run.clear, run.short = _message(run.alert, LARGEST), _message(run.alert, SHORT)
+        run.token = self.signer.authorization(run.shard.lane, datetime.now(UTC))
+        yield from self._envelopes(run, run.recipients)
+        if not run.remedies:
             run.drawn_out()
 
     def _remedied(self, run: Run) -> Iterator[tuple[int, Envelope | Answer]]:
@@ -332,12 +319,30 @@ class Fanout:
             yield from self._envelopes(run, places, remedy)
         run.drawn_out()
 
+    def _envelopes(
+        self, run: Run, places: Iterable[int], remedy: Remedy | None = None
+    ) -> Iterator[tuple[int, Envelope | Answer]]:
+        """Drawn one by one, as places come free: sealing and sending overlap."""
+        now = datetime.now(UTC)
+        clear = run.short if remedy is Remedy.SHORTER else run.clear
+        headers: dict[str, list[str]] = {}
+        for place in places:
+            recipient = run.recipients[place]
+            if recipient.lane not in headers:  # nearly always the shard's; a renewal may have changed it meanwhile
+                headers[recipient.lane] = self._headers(run.alert, recipient.lane, now, remedy)
+            try:
+                body = seal(recipient.p256dh, recipient.auth, clear)
+            except ValueError:
+                yield place, Answer(0, trouble="bad_keys")
+                continue
+            yield place, Envelope(recipient.endpoint, headers[recipient.lane], body)
+
     def _headers(self, alert: Alert, lane: str, now: datetime, remedy: Remedy | None) -> list[str]:
         """RFC 8030 section 5; the time to live is what is left of the alert's."""
         left = int((alert.expires_at - now).total_seconds())
         headers = [
             f"Authorization: {self.signer.authorization(lane, now)}",
-            f"TTL: {max(left, LONGER_TTL if remedy is Remedy.LONGER_TTL else 1)}",
+            f"TTL: {max(left, LONG_ENOUGH if remedy is Remedy.LONGER_TTL else 1)}",
             f"Urgency: {alert.level.urgency}",
             "Content-Encoding: aes128gcm",
             "Content-Type: application/octet-stream",
@@ -426,7 +431,7 @@ class Fanout:
         log.info("alert %s: shard %d at %s: %s", run.alert.id, run.shard.id, run.shard.lane, told)
 
 
-def _message(alert: Alert, *, largest: int = LARGEST) -> bytes:
+def _message(alert: Alert, largest: int) -> bytes:
     return message(
         alert=alert.id,
         thread=alert.thread,
