@@ -160,14 +160,14 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
 
 def test_an_unreachable_database_is_one_sentence(tmp_path: Path) -> None:
     nowhere = Terminal(DATABASE_URL="postgresql://bell:s3cret@127.0.0.1:1/x")
-    said = nowhere.refused("up", "--data", tmp_path)
+    said = nowhere.refused("up", "--port", free_port(), "--data", tmp_path)
     assert "NEWSBELL_DATABASE_URL" in said
     assert "s3cret" not in said
 
 
 def test_an_unusable_data_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "--data" in Terminal().refused("up", "--data", tmp_path / "file")
+    assert "--data" in Terminal().refused("up", "--port", free_port(), "--data", tmp_path / "file")
 
 
 def test_a_lost_key_is_never_replaced_while_readers_depend_on_it(tmp_path: Path, database_url: str) -> None:
