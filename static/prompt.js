@@ -36,7 +36,7 @@ export class Prompt {
     this.said = make("p", { className: "said" });
     this.said.setAttribute("role", "status");
     section.replaceChildren(this.words, this.parts, this.said);
-    section.addEventListener("click", () => (this.touched = true));
+    section.addEventListener("click", () => (this.touched = true), { capture: true });
     this.draw();
   }
 
@@ -124,8 +124,10 @@ export class Prompt {
     if (!this.section.contains(document.activeElement)) this.words.focus({ preventScroll: true });
   }
 
+  /** Beside the button, and on the screen: a phone may end just below it. */
   say(sentence) {
     this.said.textContent = sentence;
+    if (sentence && this.touched) this.said.scrollIntoView({ block: "nearest" });
   }
 }
 

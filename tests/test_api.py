@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
+from app.context import STATIC
 from app.database import Sessions, connect, sessions_of, transaction
 from app.domain.subscriptions import Subscription, hash_of
 from app.main import LARGEST_BODY, create_app
@@ -149,7 +150,8 @@ async def test_the_application_does_not_start_without_its_key(tmp_path: Path) ->
         ("/preferences", "text/html"),
         ("/sw.js", "text/javascript"),
         ("/static/prompt.js", "text/javascript"),
-        ("/static/style.css", "text/css"),
+        ("/static/base.css", "text/css"),
+        ("/static/desk.css", "text/css"),
         ("/healthz", "application/json"),
         ("/readyz", "application/json"),
     ],
@@ -158,6 +160,15 @@ async def test_a_page_is_served(api: httpx.AsyncClient, path: str, kind: str) ->
     answer = await api.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith(kind)
+
+
+SHEETS = {"index": "readers", "preferences": "readers", "desk": "desk", "docs": "docs"}
+
+
+@pytest.mark.parametrize("page", SHEETS)
+def test_a_page_has_what_all_share_and_its_own_and_no_rule_of_another(page: str) -> None:
+    linked = re.findall(r'rel="stylesheet" href="/static/(\w+)\.css"', (STATIC / f"{page}.html").read_text())
+    assert linked == ["base", SHEETS[page]]
 
 
 # Subscribing
@@ -447,7 +458,7 @@ async def test_a_page_that_there_is_not_is_refused(api: httpx.AsyncClient, query
 ANSWERS = [
     ("GET", "/", 200),
     ("GET", "/sw.js", 200),
-    ("GET", "/static/style.css", 200),
+    ("GET", "/static/base.css", 200),
     ("GET", "/api/site", 200),
     ("GET", "/healthz", 200),
     ("GET", "/api/subscriptions/me", 401),

@@ -149,8 +149,24 @@ def test_ok_without_a_topic_asks_for_one_first(firefox: Firefox, newsbell: Newsb
     firefox.until_state("ask")
     firefox.click("ok")
     firefox.until_text("Choose at least one topic first.", "#prompt")
+    must_stand_beside_ok(firefox)
     assert firefox.permission() == "default"
     assert not firefox.asks()
+    firefox.tick("ukraine")
+    firefox.click("ok")
+    firefox.until_text("Your browser asks now: choose “Allow” there.", "#prompt")
+    must_stand_beside_ok(firefox)
+
+
+def must_stand_beside_ok(firefox: Firefox) -> None:
+    """What the prompt says: where the reader looks, with nothing painted over it, and read out."""
+    distance, painted, role = firefox.driver.page("""
+      const said = document.querySelector("#prompt .said");
+      const [there, ok] = [said, document.querySelector("#ok")].map((e) => e.getBoundingClientRect());
+      const top = document.elementFromPoint(there.left + 20, there.top + there.height / 2);
+      return [there.top - ok.bottom, top === said, said.getAttribute("role")];
+    """)
+    assert (0 <= distance < 48, painted, role) == (True, True, "status"), f"{distance} px below the button"
 
 
 def test_not_now_asks_nothing_and_leaves_one_quiet_line(firefox: Firefox, newsbell: Newsbell) -> None:
