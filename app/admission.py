@@ -3,11 +3,12 @@
 import hashlib
 import hmac
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.context import Site
 from app.database import transaction
 from app.domain import audit, guesses, sign_ins
@@ -122,7 +123,7 @@ async def change_password(here: Site, editor_id: int, session_id: int, *, old: s
 
 
 def _now() -> datetime:
-    return datetime.now(UTC)
+    return clock.now()
 
 
 def _folded(email: str) -> str:

@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from typing import Any
 
-from app import queue
+from app import clock, queue
 from app.context import Site
 from app.database import transaction
 from app.domain.lookups import Kind, Lookup, a_lookup
@@ -21,7 +20,7 @@ async def ask(here: Site, kind: Kind, url: str) -> dict[str, Any]:
         raise TooMany("Too many addresses are being looked at already. Please try again in a moment.", wait=3)
     async with here.questions:
         async with transaction(here.sessions) as session:
-            asked = a_lookup(kind, url, datetime.now(UTC))
+            asked = a_lookup(kind, url, clock.now())
             session.add(asked)
             await queue.enqueue(session, queue.LOOK_UP, priority=20, lookup_id=str(asked.id))
         end = time.monotonic() + PATIENCE

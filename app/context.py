@@ -4,7 +4,6 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, cast
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app import clock
 from app.database import Sessions, transaction
 from app.domain.api_keys import actor_of_key
 from app.domain.editors import Actor, Role
@@ -110,7 +110,7 @@ async def _actor(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_desk_bearer)],
 ) -> Actor:
     shown = _shown_key(credentials)
-    now, cookie = datetime.now(UTC), request.cookies.get(session_cookie(here.settings))
+    now, cookie = clock.now(), request.cookies.get(session_cookie(here.settings))
     if shown is None and cookie and request.method not in SAFE:
         must_be_own_origin(request, here.settings)
     async with transaction(here.sessions) as session:

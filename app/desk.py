@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query
 from app.context import HereSite, WriterActor
 from app.cursors import big_int, cursor, read_cursor
 from app.database import transaction
-from app.desk_shapes import CLEAN, AudienceOut, DeskStoriesOut, audience_out, desk_story_out
-from app.domain import shards, stories
+from app.desk_shapes import CLEAN, AudienceOut, DeskStoriesOut, StandingWarningsOut, audience_out, desk_story_out
+from app.domain import shards, stories, wrong_clocks
 from app.domain.alerts import Level, alerts_of
 from app.domain.moments import moment, now_of
 from app.domain.refusals import Refusal
@@ -36,6 +36,13 @@ async def latest_stories(
         made = await alerts_of(session, [story.id for story in page])
     items = [desk_story_out(story, within_reach(actor, made.get(story.id))) for story in page]
     return DeskStoriesOut(items=items, next=cursor(page[-1].seen_at, page[-1].id) if len(found) > limit else None)
+
+
+@router.get("/warnings", tags=["stories"])
+async def warnings(here: HereSite, actor: WriterActor) -> StandingWarningsOut:
+    """What somebody should put right about this installation, a sentence each; none while all is well."""
+    async with transaction(here.sessions) as session:
+        return StandingWarningsOut(items=list(await wrong_clocks.current(session)))
 
 
 @router.get("/audience", tags=["alerts"])

@@ -72,6 +72,10 @@ class AudienceOut(BaseModel):
     lanes: dict[str, int]
 
 
+class StandingWarningsOut(BaseModel):
+    items: list[str]
+
+
 class AlertIn(BaseModel):
     model_config = shown(AN_ALERT, {name: AN_ALERT[name] for name in ("title", "url", "topics")})
 

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.asking import ask
 from app.context import HereSite, OwnerActor, WriterActor
 from app.database import transaction
@@ -197,4 +198,4 @@ def _note(session: AsyncSession, actor: Actor, action: str, subject: str, **deta
 
 
 def _now() -> datetime:
-    return datetime.now(UTC)
+    return clock.now()

@@ -1,5 +1,6 @@
 """The web application: wiring, error → HTTP table, headers, static files."""
 
+import asyncio
 import math
 import sys
 from collections.abc import AsyncIterator
@@ -12,14 +13,29 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy import text
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import alerts, bell, database, desk, docs, feeds, links, live, people, preferences, prompt, reports, signin
+from app import (
+    alerts,
+    bell,
+    clock,
+    database,
+    desk,
+    docs,
+    feeds,
+    links,
+    live,
+    people,
+    preferences,
+    prompt,
+    reports,
+    signin,
+)
 from app.context import STATIC, Site
+from app.domain import wrong_clocks
 from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated, Unavailable
 from app.logs import speak
 from app.oidc import SingleSignOn
@@ -56,8 +72,10 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         site: Site = app.state.site
+        keeping_time = asyncio.create_task(clock.clock.follow(site.sessions))
         async with site.receipts.emptied(site.sessions):
             yield
+        keeping_time.cancel()
         await engine.dispose()
 
     app = FastAPI(title="Newsbell", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_tags=docs.TAGS)
@@ -93,14 +111,14 @@ async def healthz() -> dict[str, str]:
 
 
 async def readyz(request: Request) -> Response:
-    """200 when a request could be served: the database answers."""
+    """200 when a request could be served: the database answers. `warnings`: what a person should put right."""
     site: Site = request.app.state.site
     try:
         async with database.transaction(site.sessions) as session:
-            await session.execute(text("SELECT 1"))
+            warnings = await wrong_clocks.current(session)
     except (OperationalError, InterfaceError, PoolTimeout, OSError):
         return problem(503, "The database does not answer.")
-    return JSONResponse({"status": "ready"})
+    return JSONResponse({"status": "ready", "warnings": warnings})
 
 
 def problem(status: int, detail: str) -> Response:

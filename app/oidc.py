@@ -12,7 +12,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from authlib.oauth2.auth import ClientAuth
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
+from app import clock
 from app.domain.editors import an_email
 from app.domain.refusals import Forbidden, Refusal
 from app.settings import Settings
@@ -174,7 +175,7 @@ class SingleSignOn:
         from joserfc.errors import InvalidKeyIdError, JoseError
 
         wanted = jwt.JWTClaimsRegistry(
-            now=int(datetime.now(UTC).timestamp()),
+            now=int(clock.now().timestamp()),
             leeway=SKEW,
             iss={"essential": True, "value": self._issuer},
             aud={"essential": True, "value": self._client_id},
@@ -231,7 +232,7 @@ class SingleSignOn:
 
     async def _kept(self, address: str, not_older: timedelta) -> dict[str, Any]:
         """A document of the provider, asked for again when it is older than that."""
-        now = datetime.now(UTC)
+        now = clock.now()
         at, document = self._read.get(address, (now, None))
         if document is None or now - at > not_older:
             status, document = await self._ask(httpx.Request("GET", address, headers={"Accept": "application/json"}))

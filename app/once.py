@@ -19,13 +19,14 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.context import HereSite, Site
 from app.database import transaction
 from app.domain import requests
@@ -98,7 +99,7 @@ def _hash(*words: str) -> bytes:
 
 
 async def _once(request: Request, response: Response, here: HereSite, key: Key = None) -> _Once:
-    return _Once(request, response, here, key, datetime.now(UTC))
+    return _Once(request, response, here, key, clock.now())
 
 
 Once = Annotated[_Once, Depends(_once)]

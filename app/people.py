@@ -1,11 +1,12 @@
 """People, keys and the audit: what an owner decides about who may do what."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.context import HereSite, OwnerActor, Site
 from app.database import transaction
 from app.domain import api_keys, audit, sign_ins
@@ -156,7 +157,7 @@ async def read_audit(
 
 
 def _now() -> datetime:
-    return datetime.now(UTC)
+    return clock.now()
 
 
 def _note(session: AsyncSession, by: str, action: str, editor: Editor, **detail: Any) -> None:

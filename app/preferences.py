@@ -1,11 +1,12 @@
 """The preferences page: what a reader follows and wants to hear, and the way out. Opened by the key a browser kept."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
+from app import clock
 from app.context import STATIC, HereSite, ReaderKey
 from app.database import transaction
 from app.domain import receipts
@@ -44,8 +45,8 @@ async def change(here: HereSite, key: ReaderKey, wish: PreferencesIn) -> Prefere
             chosen = await topics_named(session, wish.topics)
             given_up = {topic.id for topic in subscription.topics} - {topic.id for topic in chosen}
             subscription.topics = chosen
-            await receipts.gave_up(session, subscription.id, subscription.lane, given_up, datetime.now(UTC))
-        _limit(subscription, wish, datetime.now(UTC))
+            await receipts.gave_up(session, subscription.id, subscription.lane, given_up, clock.now())
+        _limit(subscription, wish, clock.now())
         if wish.time_zone is not None:
             subscription.time_zone = a_time_zone(wish.time_zone)
         if wish.language is not None:
@@ -59,7 +60,7 @@ async def stop(here: HereSite, key: ReaderKey) -> None:
     async with transaction(here.sessions) as session:
         subscription = await subscription_of_key(session, key)
         came_at = subscription.created_at
-        await receipts.stopped(session, subscription.id, subscription.lane, came_at, datetime.now(UTC))
+        await receipts.stopped(session, subscription.id, subscription.lane, came_at, clock.now())
         await session.delete(subscription)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 
+from app import clock
 from app.context import STATIC, HereSite, ShownKey, Site
 from app.database import transaction
 from app.domain import stories, subscriptions
@@ -94,7 +95,7 @@ async def subscribe(here: HereSite, key: ShownKey, wish: SubscriptionIn, respons
             language=wish.language,
             vapid_key_id=here.vapid_key_id,
             key=key,
-            now=datetime.now(UTC),
+            now=clock.now(),
         )
         response.status_code = 201 if new else 200
         return subscription_out(stored, secret)
@@ -112,7 +113,7 @@ async def renew(here: HereSite, key: ShownKey, renewal: RenewalIn) -> Subscripti
             browser=browser,
             vapid_key_id=here.vapid_key_id,
             key=key,
-            now=datetime.now(UTC),
+            now=clock.now(),
         )
         return subscription_out(stored, secret)
 

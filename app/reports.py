@@ -1,6 +1,6 @@
 """What came of it: receipts from browsers; the report of an alert, of a day and of a week; the pace."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Path, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.context import HereSite, Site, WriterActor
 from app.database import transaction
 from app.domain import pace_meter, reports
@@ -43,7 +44,7 @@ async def receipt(here: HereSite, said: ReceiptIn) -> None:
 
     What is said of alerts that there are not, or that are long over, is dropped without a word.
     """
-    here.receipts.put(told(said.alert, said.event, said.service, datetime.now(UTC)))
+    here.receipts.put(told(said.alert, said.event, said.service, clock.now()))
 
 
 @router.get("/alerts/{id}/report", tags=["reports"], responses=OF_ONE)

@@ -1,14 +1,13 @@
 """Signing in at the desk and out again, and what of it belongs to one person: browsers, sessions, the password."""
 
 import logging
-from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import admission
+from app import admission, clock
 from app.admission import Admitted, Visitor
 from app.context import STATIC, HereSite, Site, WriterActor, must_be_own_origin, session_cookie
 from app.database import transaction
@@ -112,7 +111,7 @@ async def sign_out(here: HereSite, person: SignedIn, response: Response) -> None
 async def sessions(here: HereSite, person: SignedIn) -> SignedInListOut:
     """The browsers in which one is signed in."""
     async with transaction(here.sessions) as session:
-        found = await sign_ins.sessions_of_editor(session, person.editor_id, datetime.now(UTC))
+        found = await sign_ins.sessions_of_editor(session, person.editor_id, clock.now())
     return SignedInListOut(items=[signed_in_out(one, current=one.id == person.session_id) for one in found])
 
 
@@ -234,7 +233,7 @@ def _take_away(here: Site, response: Response, name: str) -> None:
 
 def _note(session: AsyncSession, person: Person, action: str, **detail: str) -> None:
     name = person.actor.name
-    audit.note(session, datetime.now(UTC), actor=name, action=action, subject=name, **detail)
+    audit.note(session, clock.now(), actor=name, action=action, subject=name, **detail)
 
 
 async def _own_session(session: AsyncSession, person: Person) -> EditorSession:

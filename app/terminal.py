@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import database
+from app import clock, database
 from app.domain.refusals import Refusal
 from app.embedded import serving
 from app.migrate import must_be_current
@@ -51,7 +51,7 @@ def cell(value: object) -> str:
 
 
 def now() -> datetime:
-    return datetime.now(UTC)
+    return clock.now()
 
 
 def read_settings(**changes: Any) -> Settings:
@@ -87,7 +87,9 @@ def run_on_engine(work: Callable[[database.Sessions], Awaitable[T]]) -> T:
     async def on_engine(url: str) -> T:
         engine = database.connect(url, pool_size=2)
         try:
-            return await work(database.sessions_of(engine))
+            sessions = database.sessions_of(engine)
+            await clock.clock.ask(sessions)
+            return await work(sessions)
         finally:
             await engine.dispose()
 

@@ -8,7 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import typer
@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from app import database
+from app import clock, database
 from app.domain import audit
 from app.domain.editors import an_owner_has_signed_in
 from app.domain.feeds import Feed, Policy
@@ -127,8 +127,10 @@ def _prepare(url: str, *, demo_feed: str | None) -> str | None:
 
     async def prepare() -> str | None:
         engine = database.connect(url, pool_size=1)
-        async with database.transaction(database.sessions_of(engine)) as session:
-            now = datetime.now(UTC)
+        sessions = database.sessions_of(engine)
+        await clock.clock.ask(sessions)
+        async with database.transaction(sessions) as session:
+            now = clock.now()
             await load_starter(session, now, feeds=demo_feed is None)
             if demo_feed and not await session.scalar(select(exists().where(Feed.url == demo_feed))):
                 await add_feed(session, demo_feed, ["world-news"], Policy.AUTO, now)

@@ -44,6 +44,7 @@ NOUNS = [
     "told",
     "advice",
     "marks",
+    "wrong_clocks",
     "receipts",
     "lanes",
     "troubles",

@@ -84,7 +84,7 @@ def worker(database_url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]
 
 
 @contextmanager
-def killed(database_url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def killed(database_url: str, folder: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     """A worker process that nobody says good-bye to."""
     key = folder / "vapid.pem"
     if not key.exists():
@@ -95,7 +95,7 @@ def killed(database_url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]
         "NEWSBELL_ALLOW_PRIVATE_ADDRESSES": "1",
         "NEWSBELL_POLL_FLOOR": "0.2",
     }
-    process = subprocess.Popen([sys.executable, "-m", "worker"], cwd=PROJECT, env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "worker"], cwd=PROJECT, env=environment | more)
     try:
         yield process
     finally:

@@ -5,16 +5,16 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from procrastinate import App, BaseRetryStrategy, RetryDecision
 from procrastinate.jobs import Job
 
-from app import database, queue
+from app import clock, database, queue
 from app.logs import speak
 from app.settings import Settings
 from app.supervisor import hold_lifeline
@@ -60,7 +60,7 @@ class Patient(BaseRetryStrategy):
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
         wait = timedelta(seconds=min(2 ** min(job.attempts, 6), 60))
-        return RetryDecision(retry_at=datetime.now(UTC) + wait)
+        return RetryDecision(retry_at=clock.now() + wait)
 
 
 async def run(settings: Settings, database_url: str) -> None:
@@ -70,6 +70,7 @@ async def run(settings: Settings, database_url: str) -> None:
         engine = database.connect(database_url)
         parts.push_async_callback(engine.dispose)
         sessions = database.sessions_of(engine)
+        await clock.clock.ask(sessions)
         signer = Signer(load_key(settings.vapid_key_file), settings.vapid_contact)
         publishers = Publishers(
             allow_private_addresses=settings.allow_private_addresses, contact=settings.vapid_contact
@@ -89,7 +90,11 @@ async def run(settings: Settings, database_url: str) -> None:
         assign(jobs, sessions, draining, fanout, poller, LookUp(sessions, publishers, parser))
         watching = asyncio.create_task(fanout.watch())
         parts.callback(watching.cancel)
-        await work(jobs, draining, [pushing, looking, watching])
+        keeping_time = asyncio.create_task(clock.clock.follow(sessions))
+        parts.callback(keeping_time.cancel)
+        looking_after = asyncio.create_task(tidy.look_after(sessions, jobs))
+        parts.callback(looking_after.cancel)
+        await work(jobs, draining, [pushing, looking, watching, keeping_time, looking_after])
 
 
 def assign(
@@ -117,21 +122,11 @@ def assign(
     ):
         jobs.task(name=name, queue=queue.QUEUE_OF[name], retry=Patient())(function)
 
-    # A sixth field, at the end, is seconds.
-    for name, cron, chore in (
-        ("take_over", "* * * * * */3", lambda: tidy.take_over(jobs)),
-        ("mend", "* * * * * */10", lambda: tidy.mend(sessions)),
-        ("forget", "17 4 * * *", lambda: tidy.forget(sessions, jobs)),
-    ):
-        task = jobs.task(name=name, queue=queue.TIME, queueing_lock=name)(periodically(chore))
-        jobs.periodic(cron=cron)(task)
+    async def forget(timestamp: int) -> None:
+        await tidy.forget(sessions, jobs)
 
-
-def periodically(chore: Callable[[], Awaitable[None]]) -> Callable[[int], Awaitable[None]]:
-    async def task(timestamp: int) -> None:
-        await chore()
-
-    return task
+    # Procrastinate goes by this machine's clock here. Once a day, at whichever hour, is all that this one needs.
+    jobs.periodic(cron="17 4 * * *")(jobs.task(name="forget", queue=queue.TIME, queueing_lock="forget")(forget))
 
 
 async def work(jobs: App, draining: asyncio.Event, helpers: Iterable[asyncio.Task[None]]) -> None:

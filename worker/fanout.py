@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import queue
+from app import clock, queue
 from app.database import Sessions, transaction
 from app.domain import shards, subscriptions
 from app.domain.alerts import Alert, AlertState, Level, close_if_done
@@ -146,7 +146,7 @@ class Run:
             case Remedy.SHORTER:
                 return len(self.short) < len(self.clear)
             case Remedy.LONGER_TTL:
-                return self.alert.expires_at - datetime.now(UTC) < timedelta(seconds=LONG_ENOUGH)
+                return self.alert.expires_at - clock.now() < timedelta(seconds=LONG_ENOUGH)
             case Remedy.WITHOUT_TOPIC:
                 return True
 
@@ -175,7 +175,7 @@ class Fanout:
         while True:
             await asyncio.sleep(WATCH)
             with suppress(DBAPIError, PoolTimeout, OSError):
-                await self._stop_what_is_over(datetime.now(UTC))
+                await self._stop_what_is_over(clock.now())
 
     async def _stop_what_is_over(self, now: datetime) -> None:
         runs = [run for each in self.under_way.values() for run in each]
@@ -191,13 +191,13 @@ class Fanout:
     async def send_shard(self, shard_id: int, lane: str, level: str) -> None:
         """The job. It names lane and level, so that what cannot be sent now costs no look at the shard."""
         job = Job(shard_id, lane, Level(level))
-        opens = self.pace.closed_until(lane, datetime.now(UTC))
+        opens = self.pace.closed_until(lane, clock.now())
         if opens is None:
             async with self.pace.place(lane, urgent=job.level is Level.BREAKING) as place:
                 if place:
                     await self._pass(job, drawn_out=place.leave)
                     return
-        if not await self._put_off(job, (opens or datetime.now(UTC)) + timedelta(seconds=random.random())):
+        if not await self._put_off(job, (opens or clock.now()) + timedelta(seconds=random.random())):
             await self._pass(job)  # nothing is sent any more, so no place is needed
 
     async def _put_off(self, job: Job, at: datetime) -> bool:
@@ -205,7 +205,7 @@ class Fanout:
         query = select(Alert).join(Shard, Shard.alert_id == Alert.id).where(Shard.id == job.shard_id)
         async with transaction(self.sessions) as session:
             alert = await session.scalar(query)
-            if alert is None or alert.state is AlertState.RECALLED or alert.expires_at <= datetime.now(UTC):
+            if alert is None or alert.state is AlertState.RECALLED or alert.expires_at <= clock.now():
                 return False
             await self._enqueue(session, job, min(at, alert.expires_at))
         return True
@@ -219,13 +219,13 @@ class Fanout:
             await self._work_off(run)
         if not run.waiting and run.alert.id not in self.under_way:  # otherwise the last of its runs looks
             async with transaction(self.sessions) as session:
-                if await close_if_done(session, run.alert.id, datetime.now(UTC)):
+                if await close_if_done(session, run.alert.id, clock.now()):
                     log.info("alert %s: finished", run.alert.id)
 
     async def _work_off(self, run: Run) -> None:
         if run.alert.state is AlertState.RECALLED:
             run.settle(Outcome.RECALLED)
-        elif run.alert.expires_at <= datetime.now(UTC):
+        elif run.alert.expires_at <= clock.now():
             run.settle(Outcome.REFUSED if self.pace.paused(run.shard.lane) else Outcome.EXPIRED)
         elif not self.draining.is_set() and not await self._send(run):
             return  # another worker has taken the shard
@@ -234,7 +234,7 @@ class Fanout:
         await self._close(run)
         for causes, sentence in ALARMS:
             if run.has_many(causes):
-                await self.pace.alarm(run.shard.lane, sentence, datetime.now(UTC))
+                await self.pace.alarm(run.shard.lane, sentence, clock.now())
                 break
 
     async def _open(self, shard_id: int) -> Run | None:
@@ -254,7 +254,7 @@ class Fanout:
         """Push to everybody who waits; False if the shard is no longer ours."""
         if not await self._push(run, self._everybody(run)):
             return False
-        if run.remedies and not self._should_stop(run, datetime.now(UTC)):
+        if run.remedies and not self._should_stop(run, clock.now()):
             return await self._push(run, self._remedied(run))
         return True
 
@@ -264,7 +264,7 @@ class Fanout:
         run.errand = errand = self.pushes.send(envelopes, origin=run.shard.lane, urgent=urgent)
         async with aclosing(errand.answers(every=CHECKPOINT)) as batches:
             async for answers in batches:
-                now = datetime.now(UTC)
+                now = clock.now()
                 self._judge(run, answers, now)
                 if errand.over and not run.remedies:
                     continue  # what closes the run records this, too
@@ -307,7 +307,7 @@ class Fanout:
     def _everybody(self, run: Run) -> Iterator[tuple[int, Envelope | Answer]]:
         """Everybody who waits."""
         run.clear, run.short = _message(run.alert, LARGEST), _message(run.alert, SHORT)
-        run.token = self.signer.authorization(run.shard.lane, datetime.now(UTC))
+        run.token = self.signer.authorization(run.shard.lane, clock.now())
         yield from self._envelopes(run, run.recipients)
         if not run.remedies:
             run.drawn_out()
@@ -323,7 +323,7 @@ class Fanout:
         self, run: Run, places: Iterable[int], remedy: Remedy | None = None
     ) -> Iterator[tuple[int, Envelope | Answer]]:
         """Drawn one by one, as places come free: sealing and sending overlap."""
-        now = datetime.now(UTC)
+        now = clock.now()
         clear = run.short if remedy is Remedy.SHORTER else run.clear
         headers: dict[str, list[str]] = {}
         for place in places:
@@ -353,7 +353,7 @@ class Fanout:
 
     async def _doubt(self, run: Run) -> None:
         """Our authorisation was refused: try a fresh token once; if that is refused too, a person must look."""
-        now, lane = datetime.now(UTC), run.shard.lane
+        now, lane = clock.now(), run.shard.lane
         if self.signer.renew(lane, run.token, now):
             return  # they wait for the fresh token
         if run.doubtful or self.pace.paused(lane):
@@ -369,7 +369,7 @@ class Fanout:
 
     async def _close(self, run: Run) -> None:
         """The last word on this pass: the page, and the next pass if somebody still waits."""
-        now = datetime.now(UTC)
+        now = clock.now()
         tries = run.shard.tries + (0 if self.draining.is_set() else 1)
         async with transaction(self.sessions) as session:
             if not await self._record(session, run, tries):
@@ -393,7 +393,7 @@ class Fanout:
         if run.alert.state is AlertState.RECALLED:
             for each in self.under_way.get(run.alert.id, ()):
                 each.stop()
-        now = datetime.now(UTC)
+        now = clock.now()
         if run.gone and await self._may_end(session, run, now):
             await subscriptions.end(session, run.gone, "gone", now)
         if run.struck and not run.strange:

@@ -17,6 +17,7 @@ import anyio.to_thread
 import httpcore
 import httpx
 
+from app import clock
 from app.addresses import is_public
 from app.domain.refusals import Refusal
 
@@ -358,7 +359,7 @@ def retry_after(headers: httpx.Headers) -> timedelta | None:
     text = headers.get("retry-after")
     until = _date(text)
     if until:
-        return _wait(until - (_date(headers.get("date")) or datetime.now(UTC)))
+        return _wait(until - (_date(headers.get("date")) or clock.now()))
     return _wait(_seconds(text) or timedelta(0))
 
 

@@ -4,7 +4,7 @@ import asyncio
 import html
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
+from app import clock
 from app.database import Sessions, transaction
 from app.domain.entries import Entry
 from app.domain.feeds import Feed
@@ -39,7 +40,7 @@ class LookUp:
         """The job: nothing is kept but the answer."""
         async with transaction(self.sessions) as session:
             asked = await session.get(Lookup, UUID(lookup_id))
-            if asked is None or asked.answered_at is not None or asked.asked_at < datetime.now(UTC) - FORGOTTEN:
+            if asked is None or asked.answered_at is not None or asked.asked_at < clock.now() - FORGOTTEN:
                 return
             topics, own = await every_topic(session), await _topics_of(session, asked.url)
         if asked.kind is Kind.FEED:
@@ -48,7 +49,7 @@ class LookUp:
             answer = link_in_words(await self.publishers.look(asked.url))
         async with transaction(self.sessions) as session:
             if (asked := await session.get(Lookup, UUID(lookup_id))) is not None:
-                asked.answer, asked.answered_at = answer, datetime.now(UTC)
+                asked.answer, asked.answered_at = answer, clock.now()
 
     async def _feed(self, url: str, topics: list[Topic], own: list[Topic]) -> dict[str, Any]:
         try:

@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from app import clock
 from app.database import Sessions, transaction
 from app.domain.lanes import Lane, Tally, every_lane, lane_for_change, weigh
 from app.domain.marks import Happening, mark
@@ -91,7 +92,7 @@ class Pace:
         self.waiting += 1
         try:
             while self.under_way[road] >= SHARDS_AT_ONCE and not self.draining.is_set():
-                if self.closed_until(road.origin, datetime.now(UTC)):
+                if self.closed_until(road.origin, clock.now()):
                     return False
                 if time.monotonic() - since > PATIENCE and self._others_starve(road):
                     return False
@@ -117,7 +118,7 @@ class Pace:
         """For as long as the worker lives."""
         while True:
             try:
-                await self.look(datetime.now(UTC))
+                await self.look(clock.now())
             except (DBAPIError, PoolTimeout, OSError):
                 log.warning("the database does not answer; push services are sent to as before")
             await asyncio.sleep(LOOK)

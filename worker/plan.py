@@ -4,13 +4,13 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import zip_longest
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import queue
+from app import clock, queue
 from app.database import Sessions, transaction
 from app.domain import shards
 from app.domain.alerts import (
@@ -35,7 +35,7 @@ async def plan_alert(sessions: Sessions, alert_id: UUID) -> None:
     Doing it again adds only readers whom the ledger does not have yet. One that was recalled or corrected since gets
     nobody any more.
     """
-    now = datetime.now(UTC)
+    now = clock.now()
     async with transaction(sessions) as session:
         alert = await alert_by_id(session, alert_id, lock=True)
         if alert.state is AlertState.RECALLED:

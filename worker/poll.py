@@ -4,11 +4,12 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
+from app import clock
 from app.database import Sessions, transaction
 from app.domain.alerts import alert_of, from_story
 from app.domain.entries import Entry
@@ -48,7 +49,7 @@ class Poller:
         async with transaction(self.sessions) as session:
             feed = await session.get(Feed, feed_id, with_for_update=True, options=[selectinload(Feed.topics)])
             if feed is not None and feed.paused_at is None:  # from the moment of a pause on, nothing rings
-                await self._keep(session, feed, found, datetime.now(UTC))
+                await self._keep(session, feed, found, clock.now())
 
     async def _find(self, feed: Feed) -> Found:
         answer = await self.publishers.fetch(feed.url, Validators(feed.etag, feed.last_modified))

@@ -18,6 +18,7 @@ from app.domain.sign_ins import EditorSession, SignInLink
 from app.domain.stories import Story
 from app.domain.subscriptions import Subscription
 from app.domain.topics import Topic
+from app.domain.wrong_clocks import WrongClock
 
 __all__ = [
     "Alert",
@@ -40,4 +41,5 @@ __all__ = [
     "Story",
     "Subscription",
     "Topic",
+    "WrongClock",
 ]
