@@ -1,22 +1,38 @@
 """`./newsbell lane …`: push services in trouble, and the person's answer to an alarm."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.lanes import Lane, every_lane, lane_named
+from app.domain.marks import Happening, marked
 from app.domain.subscriptions import end_those_gone
 from app.terminal import Json, now, out, run, show
 
 lane = typer.Typer(no_args_is_help=True, help="Push services: how they take what we send.")
+
+LATELY = timedelta(days=1)
+ODD_PATHS = (
+    "{service}: {count:,} new readers in 24 hours came with an address of a form that was not known. They are on "
+    "probation as all new ones are. If they are many, the service has a new form, or somebody makes readers up."
+)
 
 
 @lane.command("list")
 def lane_list(as_json: Json = False) -> None:
     """Push services that had trouble; no row means no trouble."""
     at = now()
-    show([as_row(found, at) for found in run(every_lane)], as_json, empty="No push service has had trouble.")
+
+    async def find(session: AsyncSession) -> tuple[Sequence[Lane], dict[str, int]]:
+        return await every_lane(session), await marked(session, Happening.ODD_PATH, at - LATELY)
+
+    lanes, odd_paths = run(find)
+    show([as_row(found, at) for found in lanes], as_json, empty="No push service has had trouble.")
+    if not as_json:
+        for service, count in odd_paths.items():
+            out.print(ODD_PATHS.format(service=service, count=count))
 
 
 def as_row(lane: Lane, at: datetime) -> dict[str, object]:

@@ -8,8 +8,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.domain.alerts import Alert, AlertState, Level
 from app.domain.pace_meter import Pace, Verdict, verdict
+from app.domain.push_services import service_name
 from app.domain.receipts import Event, estimate, sample
-from app.domain.reports import Day, LaneReport, Minute, Results, service_name
+from app.domain.reports import Day, LaneReport, Minute, Results
 
 SecondsTo = Annotated[
     dict[int, float | None],

@@ -38,6 +38,7 @@ NOUNS = [
     "audit",
     "requests",
     "lookups",
+    "push_services",
     "shards",
     "alerts",
     "decisions",

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain import receipts
 from app.domain.alerts import Alert, AlertState
 from app.domain.outcomes import Outcome
+from app.domain.push_services import service_name
 from app.domain.receipts import Event, told
 from app.domain.reports import (
     Results,
@@ -21,7 +22,6 @@ from app.domain.reports import (
     released,
     results,
     seconds_to,
-    service_name,
     told_by_lane,
 )
 from app.domain.shards import Beat, plan, record

@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from app.database import Sessions, transaction
+from app.domain.marks import Happening, marked
+from app.domain.push_services import service_with_odd_path
 from app.domain.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 from app.domain.subscriptions import (
     CURVE_B,
@@ -57,7 +59,19 @@ DAY = timedelta(days=1)
         ("https://jmt17.google.com/fcm/send/abc", "https://jmt17.google.com"),
         ("https://updates.push.services.mozilla.com/wpush/v2/g=", "https://updates.push.services.mozilla.com"),
         ("https://web.push.apple.com/QGuQ", "https://web.push.apple.com"),
-        ("https://wns2-par02p.notify.windows.com/w/?token=BQY%2b%3d", "https://wns2-par02p.notify.windows.com"),
+        *(
+            (f"https://{machine}.notify.windows.com/w/?token=BQY%2b%3d", f"https://{machine}.notify.windows.com")
+            for machine in (
+                "wns2-par02p",
+                "wns2-pn1p",
+                "wns2-ln2p",
+                "wns2-by3p",
+                "wns2-bl2p",
+                "par02p",
+                "db3",
+                "wns3-am3p",
+            )
+        ),
     ],
 )
 def test_what_browsers_give_out_is_taken(endpoint: str, lane: str) -> None:
@@ -97,6 +111,16 @@ def test_what_browsers_give_out_is_taken(endpoint: str, lane: str) -> None:
         "https://evilpush.apple.com/x",
         "https://windows.com/x",
         "https://com/x",
+        # Below the domain of a push service, where nobody was ever given an endpoint.
+        "https://a1.notify.windows.com/w/?token=x",
+        "https://a1000.notify.windows.com/w/?token=x",
+        "https://evil.wns2-par02p.notify.windows.com/w/?token=x",
+        "https://notify.windows.com/w/?token=x",
+        "https://x.fcm.googleapis.com/fcm/send/x",
+        "https://a7.push.services.mozilla.com/wpush/v2/x",
+        "https://push.services.mozilla.com/wpush/v2/x",
+        "https://a7.push.apple.com/Qx",
+        "https://push.apple.com/Qx",
         # Literal addresses, in any spelling.
         "https://127.0.0.1/x",
         "https://127.1/x",
@@ -226,6 +250,36 @@ def test_an_operator_names_other_push_services(
             lane_of(endpoint, extra_hosts=extra, plain_http=plain_http)
     else:
         assert lane_of(endpoint, extra_hosts=extra, plain_http=plain_http) == lane
+
+
+@pytest.mark.parametrize(
+    "endpoint, odd",
+    [
+        ("https://fcm.googleapis.com/fcm/send/abc", False),
+        ("https://fcm.googleapis.com/wp/abc", False),
+        ("https://fcm.googleapis.com/preprod/wp/abc", False),
+        ("https://jmt17.google.com/fcm/send/abc", False),
+        ("https://updates.push.services.mozilla.com/wpush/v2/abc", False),
+        ("https://web.push.apple.com/QGuQ", False),
+        ("https://wns2-par02p.notify.windows.com/w/?token=BQY", False),
+        ("https://db3.notify.windows.com/?token=BQY", False),
+        ("https://push.example/whatever", False),  # an operator's has no form that we know
+        ("https://fcm.googleapis.com/v1/projects/x/messages:send", True),
+        ("https://fcm.googleapis.com/fcm/send/", True),
+        ("https://updates.push.services.mozilla.com/", True),
+        ("https://web.push.apple.com/3/device/abc", True),
+        ("https://wns2-par02p.notify.windows.com/x", True),
+    ],
+)
+def test_the_form_of_an_endpoint_is_known(endpoint: str, odd: bool) -> None:
+    assert (service_with_odd_path(endpoint) is not None) is odd
+
+
+async def test_a_path_that_nobody_has_seen_is_taken_and_counted(session: AsyncSession) -> None:
+    topic = await a_topic_row(session)
+    for path in ("/v3/new/abc", "/v3/new/def", "/fcm/send/abc"):
+        await a_reader(session, topic, browser=some_browser(f"https://fcm.googleapis.com{path}"))
+    assert await marked(session, Happening.ODD_PATH, NOW) == {"Google (Chrome, Opera, Samsung Internet, …)": 2}
 
 
 # Keys

@@ -15,6 +15,7 @@ class Happening(StrEnum):
     THROTTLED = "throttled"  # A push service answered "too many".
     STOPPED = "stopped"  # A reader stopped all notifications, and the row of the subscription is gone.
     VISITED = "visited"  # And had come within a day before.
+    ODD_PATH = "odd_path"  # A new reader's endpoint begins as none of its push service's did before.
 
 
 class Mark(Base):

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.alerts import Alert
 from app.domain.marks import Happening, marked
-from app.domain.reports import released, results, service_name
+from app.domain.push_services import service_name
+from app.domain.reports import released, results
 from app.domain.shards import Shard
 from app.domain.subscriptions import Subscription
 

@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 from typing import NamedTuple
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy import func, select, text
@@ -184,20 +183,3 @@ def by_day(
         Day(day, len(found), *(sum(getattr(each, name) for each in found) for name in Day._fields[2:]))
         for day, found in days.items()
     ]
-
-
-# Whose browsers a push service serves: its host, or anything below it.
-SERVICES = {
-    "fcm.googleapis.com": "Google (Chrome, Opera, Samsung Internet, …)",
-    "jmt17.google.com": "Google (Chromium)",
-    "push.services.mozilla.com": "Mozilla (Firefox)",
-    "push.apple.com": "Apple (Safari)",
-    "notify.windows.com": "Microsoft (Edge)",
-}
-
-
-def service_name(lane: str) -> str:
-    parts = urlsplit(lane)
-    host = parts.hostname or lane
-    known = (name for service, name in SERVICES.items() if host == service or host.endswith("." + service))
-    return next(known, parts.netloc or lane)

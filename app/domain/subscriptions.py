@@ -32,18 +32,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 
 from app.domain.base import Base, driver_connection
+from app.domain.marks import Happening, mark
 from app.domain.outcomes import Outcome
+from app.domain.push_services import service_of, service_with_odd_path
 from app.domain.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 from app.domain.topics import Topic
 
-# The push services that browsers name today: the host itself or anything below it.
-PUSH_HOSTS = (
-    "fcm.googleapis.com",  # Chrome, Edge on Android, Opera, Brave, Samsung Internet
-    "jmt17.google.com",  # Chromium builds
-    "push.services.mozilla.com",
-    "push.apple.com",
-    "notify.windows.com",  # Edge
-)
 LONGEST_ENDPOINT = 2048
 HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
@@ -150,13 +144,9 @@ def lane_of(endpoint: str, *, extra_hosts: Collection[str] = (), plain_http: boo
     # Spelt as browsers spell it: no user name, capitals, needless port, empty label or fragment.
     if not HOST.fullmatch(host) or port == usual or not endpoint.startswith(f"{lane}/") or "#" in endpoint:
         raise Refusal("The push service's address is not one that a browser gives out.")
-    if f"{host}:{port or usual}" in extra_hosts or (port is None and _allowed(host, extra_hosts)):
+    if f"{host}:{port or usual}" in extra_hosts or (port is None and (host in extra_hosts or service_of(host))):
         return lane
     raise Refusal("This browser's push service is not one that we send to.")
-
-
-def _allowed(host: str, extra_hosts: Collection[str]) -> bool:
-    return host in extra_hosts or any(host == known or host.endswith("." + known) for known in PUSH_HOSTS)
 
 
 def _public_key(text: str) -> bytes:
@@ -223,6 +213,8 @@ async def subscribe(
         _greet(fresh, time_zone, language, now)
         session.add(fresh)
         await session.flush()
+        if service := service_with_odd_path(browser.endpoint):
+            await mark(session, Happening.ODD_PATH, service.name, now)
         return fresh, secret, True
     prove(known, browser.auth)
     known.p256dh, known.vapid_key_id = browser.p256dh, vapid_key_id
