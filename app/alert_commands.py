@@ -1,14 +1,12 @@
 """`./newsbell alert …`: ring the bell, take it back, put it right, and see what became of it."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,7 +26,7 @@ from app.domain.alerts import (
 )
 from app.domain.refusals import Refusal
 from app.domain.topics import topics_named
-from app.terminal import Json, cell, now, out, run, run_on_engine, show
+from app.terminal import Json, cell, now, out, run, run_on_engine, show, show_json
 
 alert = typer.Typer(no_args_is_help=True, help="Ring the bell, take it back, put it right.")
 
@@ -121,10 +119,7 @@ def alert_list(
 
     rows = run(read)
     if not as_json:
-        rows = [
-            row | {"id": row["id"][:8], "title": escape(row["title"]), "outcomes": _told(row["outcomes"]) or None}
-            for row in rows
-        ]
+        rows = [row | {"id": row["id"][:8], "outcomes": _told(row["outcomes"]) or None} for row in rows]
     show(rows, as_json, empty="No alerts yet. ./newsbell alert send --help shows how to send one.")
 
 
@@ -142,10 +137,10 @@ def alert_show(alert_id: Id, as_json: Json = False) -> None:
 
     row = run(read)
     if as_json:
-        typer.echo(json.dumps(row, default=lambda value: value.isoformat(), ensure_ascii=False))
+        show_json(row)
         return
     for name, value in (row | {"outcomes": _told(row["outcomes"]) or None, "ttl": f"{row['ttl']:,} s"}).items():
-        out.print(f"{name.replace('_', ' '):>13}  {cell(value)}", markup=False, soft_wrap=True)
+        out.print(f"{name.replace('_', ' '):>13}  {cell(value)}", soft_wrap=True)
 
 
 def _note(session: AsyncSession, what: str, alert: Alert, **detail: Any) -> None:
@@ -173,7 +168,7 @@ def _do_and_watch(write: Write, as_json: bool, *, stopped: str) -> None:
     if as_json:
         corrects = {"corrects": str(ended.corrects_id)} if ended.corrects_id else {}
         head = {"id": str(ended.id), "state": ended.state, "recipients": ended.recipients}
-        typer.echo(json.dumps(head | corrects | counts))
+        show_json(head | corrects | counts)
     else:
         out.print(_in_words(ended, counts), soft_wrap=True)
         if missed:

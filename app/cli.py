@@ -25,6 +25,7 @@ from app.migrate import must_be_current
 from app.sources import add_topic
 from app.terminal import Json, database_of, now, out, read_settings, run, show
 from app.vapid import load_key, make_key
+from app.visible import visible
 from bench.commands import bench
 
 cli = typer.Typer(
@@ -141,12 +142,12 @@ def main() -> None:
     try:
         sys.exit(cli(standalone_mode=False, prog_name="./newsbell"))
     except Refusal as refusal:
-        sys.exit(f"newsbell: {refusal}")
+        sys.exit(f"newsbell: {visible(str(refusal))}")
     except TyperException as misuse:  # an option that there is not, a value that does not fit
-        sys.exit(f"newsbell: {_said(misuse).rstrip('.')}. Try --help.")
+        sys.exit(f"newsbell: {visible(_said(misuse).rstrip('.'))}. Try --help.")
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0]
-        sys.exit(f"newsbell: the database does not answer: {reason}.")
+        sys.exit(f"newsbell: the database does not answer: {visible(reason)}.")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -4,7 +4,6 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain import audit, sign_ins
@@ -52,7 +51,7 @@ def editor_add(
         return None if password_stdin else await _link(session, added)
 
     link = run(add)
-    out.print(f"Added {escape(added.email)}, {role}.")
+    out.print(f"Added {added.email}, {role}.")
     if link:
         _show_link(link)
 
@@ -67,7 +66,6 @@ def editor_list(as_json: Json = False) -> None:
 
     rows = run(read)
     if not as_json:
-        rows = [row | {"name": escape(row["name"])} for row in rows]
         for row in rows:  # A terminal has 80 columns.
             row["password"] = "yes" if row.pop("has_password") else "no"
             row["signed_in"] = row.pop("signed_in_at")
@@ -100,7 +98,7 @@ def editor_disable(email: Email) -> None:
         return found.email, ended
 
     disabled, ended = run(disable)
-    out.print(f"Disabled {escape(disabled)}, who was signed in {_in_browsers(ended)}.")
+    out.print(f"Disabled {disabled}, who was signed in {_in_browsers(ended)}.")
 
 
 async def _named(session: AsyncSession, email: str) -> Editor:

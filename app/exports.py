@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -10,8 +11,12 @@ from fastapi import Response
 from app.domain.shards import COUNTED
 from app.report_shapes import LaneReportOut, PeriodOut, ReportOut, ResultsOut, ShownOut
 
-# A spreadsheet takes what begins so for a formula, and titles come from feeds (owasp.org, "CSV Injection").
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes what begins so for a formula, and titles come from feeds (owasp.org, "CSV Injection"). Full-width
+# and small forms of the signs mean the same to it. Spaces and what nobody sees may stand before them.
+_SIGNS = "=+@\\-\u2212\uff1d\uff0b\uff20\uff0d\ufe66\ufe62\ufe6b\ufe63\u207c\u207a\u207b"
+_UNSEEN = r"[\s\x00-\x1f\x7f\xa0\xad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*"
+# A cell begins behind a semicolon, too: where the comma is a decimal sign, spreadsheets take that for the separator.
+FORMULA = re.compile(f"(^|[;\t\r\n])(?={_UNSEEN}[{_SIGNS}])|^(?=[\t\r\n])")
 TOLD = ("shown_counted", "shown_estimated", "clicked", "closed", "stopped", "topic_off")
 PERCENT = (50, 90, 99)
 
@@ -30,8 +35,8 @@ def csv_file(name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
 def _cell(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
+    if isinstance(value, str):
+        return FORMULA.sub(r"\1'", value)
     return value
 
 

@@ -115,6 +115,7 @@ async def _poll(sessions: Sessions, url: str | None) -> None:
         wanted = await _to_poll(session, url)
         for one in wanted:
             await poll_now(session, one)
+            audit.note(session, now(), actor=BY, action="feed.poll", subject=one.url)
     ids = {one.id for one in wanted}
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
@@ -132,7 +133,7 @@ async def _poll(sessions: Sessions, url: str | None) -> None:
         else:
             raise Refusal("The worker has not polled them within a minute. Is ./newsbell up running?")
     for one in done:
-        out.print(f"{one.title or one.url}: {one.trouble or 'polled'}", markup=False)
+        out.print(f"{one.title or one.url}: {one.trouble or 'polled'}")
 
 
 async def _to_poll(session: AsyncSession, url: str | None) -> Sequence[Feed]:

@@ -6,10 +6,13 @@ from datetime import datetime, timedelta
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.domain import audit
 from app.domain.lanes import Lane, every_lane, lane_named
 from app.domain.marks import Happening, marked
 from app.domain.subscriptions import end_those_gone
 from app.terminal import Json, now, out, run, show
+
+BY = "command line"  # As the audit names whoever has the machine.
 
 lane = typer.Typer(no_args_is_help=True, help="Push services: how they take what we send.")
 
@@ -52,6 +55,7 @@ def lane_resume(origin: str) -> None:
 
     async def resume(session: AsyncSession) -> None:
         found = await lane_named(session, origin)
+        _note(session, "resume", found, alarm=found.alarm)
         found.paused_at, found.open_at, found.alarm = None, None, ""
 
     run(resume)
@@ -64,8 +68,10 @@ def lane_confirm(origin: str) -> None:
 
     async def confirm(session: AsyncSession) -> int:
         found = await lane_named(session, origin)
-        found.endings_stopped_at, found.alarm = None, ""
-        return await end_those_gone(session, found.origin, now())
+        alarm, found.endings_stopped_at, found.alarm = found.alarm, None, ""
+        ended = await end_those_gone(session, found.origin, now())
+        _note(session, "confirm", found, alarm=alarm, ended=ended)
+        return ended
 
     out.print(f"Ended {run(confirm):,} subscriptions. A visit within 30 days revives each of them.")
 
@@ -76,7 +82,12 @@ def lane_dismiss(origin: str) -> None:
 
     async def dismiss(session: AsyncSession) -> None:
         found = await lane_named(session, origin)
+        _note(session, "dismiss", found, alarm=found.alarm)
         found.endings_stopped_at, found.alarm = None, ""
 
     run(dismiss)
     out.print("Nobody was ended. The next alert finds out again who is gone.")
+
+
+def _note(session: AsyncSession, what: str, found: Lane, **detail: object) -> None:
+    audit.note(session, now(), actor=BY, action=f"lane.{what}", subject=found.origin, **detail)

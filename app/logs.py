@@ -2,17 +2,33 @@
 
 import logging
 import os
+import sys
 
 from app.supervisor import NAME
+from app.visible import visible
+
+
+class OneLine(logging.Formatter):
+    """What is logged may quote a feed or a person, so no part of it can look like another event's line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return visible(super().formatMessage(record))
+
+    def formatException(self, ei: object) -> str:
+        return _indented(super().formatException(ei))  # type: ignore[arg-type]  # typeshed's private name
+
+    def formatStack(self, stack_info: str) -> str:
+        return _indented(super().formatStack(stack_info))
+
+
+def _indented(lines: str) -> str:
+    return "\n".join(f"  {visible(line)}" for line in lines.split("\n"))
 
 
 def speak() -> None:
     """Newsbell's own words from INFO, libraries' from WARNING. Endpoints, keys and tokens are never logged."""
     name = os.environ.get(NAME, "newsbell")
-    logging.basicConfig(
-        level=logging.WARNING,
-        format=f"%(asctime)s {name:<9} %(levelname).1s %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine(f"%(asctime)s {name:<9} %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("newsbell").setLevel(logging.INFO)

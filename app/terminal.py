@@ -11,6 +11,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, database
@@ -18,27 +19,47 @@ from app.domain.refusals import Refusal
 from app.embedded import serving
 from app.migrate import must_be_current
 from app.settings import Settings
+from app.visible import visible, visible_json
 
 T = TypeVar("T")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-out = Console(highlight=False)
+
+
+class PlainConsole(Console):
+    """What it prints is text as it stands: no markup, no emoji by their names, nothing that commands the terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(Text(visible(one)) if isinstance(one, str) else one for one in objects), **options)
+
+
+out = PlainConsole(highlight=False)
 
 
 def show(rows: Sequence[dict[str, Any]], as_json: bool, *, empty: str) -> None:
     if as_json:
-        typer.echo(json.dumps(list(rows), default=lambda value: value.isoformat(), ensure_ascii=False))
+        show_json(list(rows))
         return
     if not rows:
         out.print(empty)
         return
     table = Table(*(str(column).replace("_", " ") for column in rows[0]), box=None, header_style="bold")
     for row in rows:
-        table.add_row(*(cell(value) for value in row.values()))
+        table.add_row(*(Text(cell(value)) for value in row.values()))
     out.print(table)
 
 
+def show_json(value: object) -> None:
+    """On one line."""
+    typer.echo(visible_json(json.dumps(value, default=lambda at: at.isoformat(), ensure_ascii=False)))
+
+
 def cell(value: object) -> str:
+    """As it stands in a table: one line of plain text."""
+    return visible(_in_words(value))
+
+
+def _in_words(value: object) -> str:
     match value:
         case None:
             return "–"

@@ -327,11 +327,17 @@ async def test_the_day_and_the_week_list_their_alerts_and_sum_them_up_by_day(
 async def test_a_title_that_a_spreadsheet_would_run_is_only_text_in_the_csv(desk: Desk, topic: Topic) -> None:
     async with transaction(desk.sessions) as session:
         await session.execute(delete(Alert))
-    titles = ['=HYPERLINK("https://evil.example";"Open")', "+1", "-1", "@SUM(1)", 'Київ: "так", сказала вона', "1=1"]
+    titles = {
+        '=HYPERLINK("https://evil.example";"Open")': '\'=HYPERLINK("https://evil.example";"Open")',
+        **{f"{sign}SUM(1)": f"'{sign}SUM(1)" for sign in "+-@＝＋－＠﹦﹢﹫﹣⁼⁺⁻−"},
+        "\u200b\ufeff =1": "'\u200b\ufeff =1",
+        "Kyiv; =1;＝2": "Kyiv;' =1;'＝2",  # a separator where the comma is a decimal sign
+        **{title: title for title in ('Київ: "так", сказала вона', "1=1", "Kyiv; Lviv", "Temperatures: -5 °C")},
+    }
     made = {(await an_alert(desk.sessions, topic, title=title)).id: title for title in titles}
     found = await lines(await desk.somebody(), "/api/reports.csv?days=1")
     shown = {made[UUID(line["alert"])]: line["title"] for line in found}
-    assert shown == {title: f"'{title}" if title[0] in "=+-@" else title for title in titles}
+    assert shown == titles
     assert {(line["topics"], line["recipients"], line["delivered"]) for line in found} == {("ukraine", "10", "9")}
     assert all(datetime.fromisoformat(line["released_at"]).tzinfo for line in found)
 
