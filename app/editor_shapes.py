@@ -10,7 +10,7 @@ from app.domain.audit import AuditEntry
 from app.domain.editors import Editor, Role
 from app.domain.own_browsers import EditorBrowser
 from app.domain.sign_ins import EditorSession
-from app.shapes import Language, PushSubscription
+from app.shapes import Language, PushSubscription, Zone
 
 Email = Annotated[str, Field(max_length=254, examples=["ada@news.example"])]
 Name = Annotated[str, Field(max_length=100)]
@@ -105,7 +105,7 @@ class BrowserIn(BaseModel):
 
     subscription: PushSubscription
     name: Name = ""
-    time_zone: str = Field("UTC", max_length=64)
+    time_zone: Zone = ""
     language: Language = ""
 
 

@@ -12,7 +12,8 @@ from app.database import transaction
 from app.domain import receipts
 from app.domain.alerts import Level
 from app.domain.refusals import Refusal
-from app.domain.subscriptions import Subscription, a_time_zone, subscription_of_key
+from app.domain.subscriptions import Subscription, subscription_of_key
+from app.domain.time_zones import a_browsers_zone
 from app.domain.topics import topics_named
 from app.shapes import PreferencesIn, PreferencesOut, QuietHours, preferences_of, problems
 
@@ -48,7 +49,7 @@ async def change(here: HereSite, key: ReaderKey, wish: PreferencesIn) -> Prefere
             await receipts.gave_up(session, subscription.id, subscription.lane, given_up, clock.now())
         _limit(subscription, wish, clock.now())
         if wish.time_zone is not None:
-            subscription.time_zone = a_time_zone(wish.time_zone)
+            subscription.time_zone = a_browsers_zone(wish.time_zone, subscription.time_zone)
         if wish.language is not None:
             subscription.language = wish.language
         return preferences_of(subscription)

@@ -11,7 +11,8 @@ from app.context import STATIC, HereSite, ShownKey, Site
 from app.database import transaction
 from app.domain import stories, subscriptions
 from app.domain.refusals import Refusal
-from app.domain.subscriptions import Browser, a_time_zone
+from app.domain.subscriptions import Browser
+from app.domain.time_zones import a_browsers_zone
 from app.domain.topics import every_topic, topics_named
 from app.shapes import (
     PushSubscription,
@@ -84,7 +85,7 @@ async def latest(
 async def subscribe(here: HereSite, key: ShownKey, wish: SubscriptionIn, response: Response) -> SubscriptionOut:
     """201: stored. 200: known already, greeted again; never a second row."""
     browser = _checked(here, wish.subscription)
-    time_zone = a_time_zone(wish.time_zone)
+    time_zone = a_browsers_zone(wish.time_zone, here.settings.time_zone)
     async with transaction(here.sessions) as session:
         topics = await topics_named(session, wish.topics) if wish.topics is not None else None
         stored, secret, new = await subscriptions.subscribe(

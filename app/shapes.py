@@ -2,13 +2,18 @@
 
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.domain.alerts import Level
 from app.domain.stories import Story
-from app.domain.subscriptions import Subscription
+from app.domain.subscriptions import Subscription, a_browsers_language
 
-Language = Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z0-9-]*$")]  # a tag such as uk or pt-BR (RFC 5646)
+# Optional facts that a browser tells by itself. Some spell them in odd ways, and none of it may refuse a subscription:
+# what cannot be read is left out.
+Language = Annotated[
+    str, AfterValidator(a_browsers_language), Field(description="a tag such as uk or pt-BR (RFC 5646)")
+]
+Zone = Annotated[str, Field(description="such as Europe/Kyiv; one that is not known becomes the site's")]
 
 
 class Problem(BaseModel):
@@ -84,7 +89,7 @@ class SubscriptionIn(BaseModel):
 
     subscription: PushSubscription
     topics: list[str] | None = Field(None, max_length=64, description="left out on a mere re-sync: they stay")
-    time_zone: str = Field("UTC", max_length=64)
+    time_zone: Zone = ""
     language: Language = ""
 
 
@@ -127,7 +132,7 @@ class PreferencesIn(BaseModel):
     )
     levels: list[Level] | None = Field(None, max_length=8, description="which ring, one at least; null: all")
     paused_until: AwareDatetime | None = None
-    time_zone: str | None = Field(None, max_length=64)
+    time_zone: Zone | None = None
     language: Language | None = None
 
 

@@ -16,7 +16,8 @@ from app.domain.decisions import UNDO
 from app.domain.editors import Actor, a_name, an_owner_has_signed_in
 from app.domain.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 from app.domain.sign_ins import LONGEST, EditorSession, browser_in_words
-from app.domain.subscriptions import a_time_zone, keep_without_topics
+from app.domain.subscriptions import keep_without_topics
+from app.domain.time_zones import a_browsers_zone
 from app.editor_shapes import (
     BrowserIn,
     BrowserOut,
@@ -134,7 +135,7 @@ async def add_browser(here: HereSite, person: SignedIn, request: Request, once: 
     """This browser becomes one's own: tests ring here, and requests to approve. It need not follow any topic."""
     browser = here.browser(endpoint=wish.subscription.endpoint, **wish.subscription.keys.model_dump())
     name = a_name(wish.name) or browser_in_words(request.headers.get("user-agent", ""))
-    time_zone, language = a_time_zone(wish.time_zone), wish.language
+    time_zone, language = a_browsers_zone(wish.time_zone, here.settings.time_zone), wish.language
 
     async def work(session: AsyncSession) -> BrowserOut:
         stored = await keep_without_topics(

@@ -106,6 +106,16 @@ async def told(
 
 # Quiet hours
 
+
+async def test_a_zone_that_this_machine_does_not_know_costs_its_readers_quiet_hours_and_nothing_else(
+    session: AsyncSession, topic: Topic
+) -> None:
+    odd = await one_who(session, topic, quiet="00:00-23:59", zone="Mars/Olympus")
+    other = await one_who(session, topic)
+    asleep = await one_who(session, topic, quiet="00:00-23:59")
+    assert await ring(session, topic) == ([odd.id, other.id], [asleep.id])
+
+
 NIGHT, NAP = "22:00-07:00", "13:00-15:00"
 NEW_YORK, KYIV = "America/New_York", "Europe/Kyiv"
 

@@ -26,6 +26,7 @@ NOUNS = [
     "refusals",
     "base",
     "outcomes",
+    "time_zones",
     "entries",
     "topics",
     "feeds",

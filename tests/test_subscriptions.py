@@ -21,7 +21,6 @@ from app.domain.subscriptions import (
     Recipient,
     Subscription,
     a_browser,
-    a_time_zone,
     end,
     forget,
     hash_of,
@@ -31,6 +30,7 @@ from app.domain.subscriptions import (
     subscribe,
     subscription_of_key,
 )
+from app.domain.time_zones import a_time_zone
 from app.domain.topics import Topic
 from tests.makers import (
     GOOGLE,

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.refusals import Refusal
-from app.domain.subscriptions import a_time_zone
+from app.domain.time_zones import a_time_zone
 
 # News that is further ahead is a plan, and plans change.
 FURTHEST = timedelta(days=30)

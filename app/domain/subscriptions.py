@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import NamedTuple
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     BigInteger,
@@ -179,12 +178,20 @@ def _on_curve(point: bytes) -> bool:
     return x < PRIME and y < PRIME and (y * y - (x * x * x - 3 * x + CURVE_B)) % PRIME == 0
 
 
-def a_time_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # KeyError: there is no such zone
-        raise Refusal(f"“{name[:64]}” is not a time zone such as Europe/Kyiv.") from None
-    return name
+LONGEST_LANGUAGE = 35
+_SUBTAGS = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*(?![A-Za-z0-9])")
+
+
+def a_browsers_language(tag: str) -> str:
+    """The readable part of what a browser says of its language (RFC 5646), such as de-DE of `de_DE@posix`; or "".
+
+    Subtags beyond 35 letters go, the last one first (RFC 5646, section 4.4.2).
+    """
+    readable = _SUBTAGS.match(tag)
+    subtags = readable[0].replace("_", "-").split("-") if readable else []
+    while len("-".join(subtags)) > LONGEST_LANGUAGE:
+        subtags.pop()
+    return "-".join(subtags)
 
 
 async def subscribe(
