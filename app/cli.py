@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 from typer.exceptions import TyperException
 
@@ -21,9 +21,9 @@ from app.editor_commands import editor
 from app.feed_commands import feed
 from app.lane_commands import lane
 from app.migrate import migrate as migrate_database
-from app.migrate import must_be_current
+from app.settings import read_settings
 from app.sources import add_topic
-from app.terminal import Json, database_of, now, out, read_settings, run, show
+from app.terminal import Json, database_of, now, out, run, show
 from app.vapid import load_key, make_key
 from app.visible import visible
 from bench.commands import bench
@@ -72,7 +72,6 @@ def web(
 
     settings = read_settings()
     with database_of(settings) as url:
-        must_be_current(url)
         upping.serve(settings.model_copy(update={"database_url": url}), host=host, port=port)
 
 
@@ -85,8 +84,6 @@ def worker(
 
     settings = read_settings()
     with database_of(settings) as url:
-        must_be_current(url)
-        load_key(settings.vapid_key_file)
         upping.work(settings.model_copy(update={"database_url": url}), processes)
 
 
@@ -146,8 +143,9 @@ def main() -> None:
     except TyperException as misuse:  # an option that there is not, a value that does not fit
         sys.exit(f"newsbell: {visible(_said(misuse).rstrip('.'))}. Try --help.")
     except DBAPIError as error:
-        reason = str(error.orig).strip().splitlines()[0]
-        sys.exit(f"newsbell: the database does not answer: {visible(reason)}.")
+        said = (str(error.orig).strip().splitlines() or ["it said nothing"])[0]
+        away = isinstance(error, OperationalError | InterfaceError)
+        sys.exit(f"newsbell: the database {'does not answer' if away else 'refuses this'}: {visible(said)}.")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

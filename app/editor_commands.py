@@ -19,7 +19,8 @@ from app.domain.editors import (
 )
 from app.domain.refusals import NotFound, Refusal
 from app.passwords import Passwords, a_password
-from app.terminal import Json, now, out, read_settings, run, show
+from app.settings import read_settings
+from app.terminal import Json, now, out, run, show
 
 BY = "command line"
 

@@ -39,9 +39,9 @@ from app.domain import wrong_clocks
 from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated, Unavailable
 from app.logs import speak
 from app.oidc import SingleSignOn
-from app.settings import Settings
+from app.settings import Settings, read_settings
 from app.streams import Streams
-from app.supervisor import hold_lifeline
+from app.supervisor import hold_lifeline, refusals_end_it
 from app.vapid import load_key
 
 # The most specific first; the domain knows nothing of HTTP.
@@ -226,7 +226,8 @@ def main(host: str, port: int) -> None:
     """The web process. No access log: it would hold readers' addresses."""
     hold_lifeline()
     speak()
-    app = create_app(Settings())
+    with refusals_end_it():
+        app = create_app(read_settings())
     config = uvicorn.Config(
         app,
         host=host,

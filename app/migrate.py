@@ -6,6 +6,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
@@ -13,6 +15,9 @@ from app.database import with_driver
 from app.domain.refusals import Refusal
 
 PROJECT = Path(__file__).parent.parent
+IN_USE = (
+    "Somebody has used a table for 10 s that this release changes. What was done is kept; run ./newsbell migrate again."
+)
 
 
 def config(url: str) -> Config:
@@ -22,24 +27,49 @@ def config(url: str) -> Config:
 
 
 def migrate(url: str, revision: str = "head") -> None:
+    must_be_known(_revision_of(url))
     try:
         command.upgrade(config(url), revision)
     except OperationalError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            raise Refusal(IN_USE) from None
         raise Refusal(_unreachable(error)) from None
 
 
 def must_be_current(url: str) -> None:
     """A program on an older or newer schema would lose or hide things: it does not start."""
+    has = _revision_of(url)
+    must_be_known(has)
+    if has != _revisions().get_current_head():
+        raise Refusal("The database is not on this release's schema. Run ./newsbell migrate first.")
+
+
+def must_be_known(revision: str | None) -> None:
+    """A newer release has been here: there is no way back, and an older release knows nothing of what it keeps."""
+    if revision is None:
+        return
+    try:
+        _revisions().get_revision(revision)
+    except CommandError:
+        raise Refusal(
+            f"The database is of a newer release than this one ({revision}). Start that release again; to go back, "
+            "restore the backup that was made before it."
+        ) from None
+
+
+def _revisions() -> ScriptDirectory:
+    return ScriptDirectory.from_config(config(""))
+
+
+def _revision_of(url: str) -> str | None:
     engine = create_engine(with_driver(url))
     try:
         with engine.connect() as connection:
-            has = MigrationContext.configure(connection).get_current_revision()
+            return MigrationContext.configure(connection).get_current_revision()
     except OperationalError as error:
         raise Refusal(_unreachable(error)) from None
     finally:
         engine.dispose()
-    if has != ScriptDirectory.from_config(config(url)).get_current_head():
-        raise Refusal("The database is not on this release's schema. Run ./newsbell migrate first.")
 
 
 def _unreachable(error: OperationalError) -> str:

@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.domain.refusals import Refusal
 
 Words = Annotated[tuple[str, ...], NoDecode]  # comma separated in the environment
 
@@ -102,3 +104,12 @@ class Settings(BaseSettings):
     @property
     def poll_every(self) -> timedelta:
         return timedelta(seconds=self.poll_floor)
+
+
+def read_settings(**changes: Any) -> Settings:
+    try:
+        return Settings(**changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "NEWSBELL_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise Refusal(f"{name}: {first['msg']}.") from None

@@ -7,16 +7,21 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from app.domain.refusals import Refusal
+
 log = logging.getLogger("newsbell.supervisor")
 
 LIFELINE = "NEWSBELL_LIFELINE"
 NAME = "NEWSBELL_CHILD"  # what a child calls itself in the log
+# The exit code of a child that cannot work as it is set up: it is not started again. (EX_CONFIG of sysexits.h.)
+REFUSED = 78
 LAST_WORDS = 2.0  # seconds that a child has to end by itself once its supervisor is gone
 LONGEST_PAUSE = 15.0
 LONG_LIFE = 30.0  # seconds after which a child counts as sound again
@@ -51,6 +56,18 @@ def supervise(
             _keep_alive(keepers, signals)
         finally:
             _end(keepers, signals, grace)
+    if all(keeper.refused for keeper in keepers):
+        raise Refusal("Nothing is left that could run; the lines above say why.")
+
+
+@contextmanager
+def refusals_end_it() -> Iterator[None]:
+    """For a supervised process: a refusal is one line of the log and the exit code that nobody starts again."""
+    try:
+        yield
+    except Refusal as refusal:
+        log.error("%s", refusal)
+        sys.exit(REFUSED)
 
 
 def hold_lifeline() -> None:
@@ -93,6 +110,7 @@ class _Keeper:
     deaths: int = 0  # in a row
     started: float = 0.0
     due: float = 0.0  # when to start it again
+    refused: bool = False
 
     def start(self) -> None:
         self.started = time.monotonic()
@@ -112,9 +130,18 @@ class _Keeper:
         if self.process and self.process.poll() is not None:
             ended, self.process = self.process, None
             _kill_group(ended.pid)
+            if ended.returncode == REFUSED:
+                self.refused = True
+                log.error("%s cannot work as it is set up; it is not started again.", self.child.name)
+                return
             self._count_death(_how(ended.returncode))
-        if not self.process and now >= self.due:
+        if self.is_away and now >= self.due:
             self.start()
+
+    @property
+    def is_away(self) -> bool:
+        """It is to be started again."""
+        return not self.process and not self.refused
 
     def _count_death(self, how: str) -> None:
         now = time.monotonic()
@@ -144,7 +171,9 @@ def _keep_alive(keepers: Sequence[_Keeper], signals: "_Signals") -> None:
         now = time.monotonic()
         for keeper in keepers:
             keeper.tend(now)
-        due = [keeper.due - now for keeper in keepers if not keeper.process]
+        if all(keeper.refused for keeper in keepers):
+            return
+        due = [keeper.due - now for keeper in keepers if keeper.is_away]
         signals.wait(max(min(due), 0.0) if due else None)
 
 

@@ -8,17 +8,15 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, database
-from app.domain.refusals import Refusal
 from app.embedded import serving
 from app.migrate import must_be_current
-from app.settings import Settings
+from app.settings import Settings, read_settings
 from app.visible import visible, visible_json
 
 T = TypeVar("T")
@@ -73,15 +71,6 @@ def _in_words(value: object) -> str:
 
 def now() -> datetime:
     return clock.now()
-
-
-def read_settings(**changes: Any) -> Settings:
-    try:
-        return Settings(**changes)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "NEWSBELL_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise Refusal(f"{name}: {first['msg']}.") from None
 
 
 @contextmanager

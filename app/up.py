@@ -12,9 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 import typer
-from sqlalchemy import create_engine, exists, select
+from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
 
 from app import clock, database
 from app.domain import audit
@@ -22,26 +21,22 @@ from app.domain.editors import an_owner_has_signed_in
 from app.domain.feeds import Feed, Policy
 from app.domain.refusals import Refusal
 from app.domain.sign_ins import link_address, make_link
-from app.domain.subscriptions import Subscription
 from app.embedded import serving
 from app.logs import speak
-from app.migrate import migrate
+from app.migrate import migrate, must_be_current
 from app.oidc import SingleSignOn
 from app.settings import Settings
 from app.sources import add_feed, load_starter
-from app.supervisor import Child, port_is_free, supervise
-from app.vapid import check_subject, load_key, make_key
+from app.startup import as_given, ensure_key, must_be_free, must_be_the_readers_key, must_have_a_contact
+from app.supervisor import Child, supervise
 
 
 def up(settings: Settings, *, host: str, port: int, demo: bool) -> None:
     """Run until SIGINT or SIGTERM. Each step that cannot be done is refused with one sentence."""
     speak()
     settings = _adapted(settings, host=host, port=port, demo=demo)
-    for wanted in (port, port + 1) if demo else (port,):
-        if not port_is_free(host, wanted):
-            raise Refusal(
-                f"Port {wanted} is taken. Stop what uses it, or choose another: ./newsbell up --port {port + 10}"
-            )
+    must_be_free(host, (port, port + 1) if demo else (port,), as_given)
+    must_have_a_contact(settings)
     with _alone(settings.data_dir), _database(settings) as url:
         settings = settings.model_copy(update={"database_url": url})
         migrate(url)
@@ -55,34 +50,23 @@ def up(settings: Settings, *, host: str, port: int, demo: bool) -> None:
 
 def serve(settings: Settings, *, host: str, port: int) -> None:
     """The pages and the API only, kept alive."""
+    must_be_free(host, (port,), as_given)
+    _must_be_set_up(settings)
     SingleSignOn.of(settings)
     supervise([_web(host, port)], environment=_environment(settings))
 
 
 def work(settings: Settings, processes: int | None) -> None:
     """Worker processes only, kept alive."""
+    _must_be_set_up(settings)
     count = processes or settings.workers or os.cpu_count() or 1
     supervise(_workers(count), environment=_environment(settings))
 
 
-def ensure_key(settings: Settings) -> None:
-    """Make the VAPID key on the very first start, and never again: a new one orphans every subscription."""
-    if settings.vapid_subject:
-        check_subject(settings.vapid_subject)
-    path = settings.vapid_key_file
-    engine = create_engine(database.with_driver(settings.database_url))
-    with Session(engine) as session:
-        ids = set(session.scalars(select(Subscription.vapid_key_id).distinct()))
-    engine.dispose()
-    if not path.exists():
-        if ids:
-            raise Refusal(
-                f"The VAPID key {path} is missing, and readers have subscribed with it. Put your copy of it back; "
-                "a new key would silence every one of them."
-            )
-        make_key(path)
-    if ids and load_key(path).id not in ids:
-        raise Refusal(f"The VAPID key {path} is not the one that your readers subscribed with. Put the right one back.")
+def _must_be_set_up(settings: Settings) -> None:
+    must_be_current(settings.database_url)
+    must_have_a_contact(settings)
+    must_be_the_readers_key(settings)
 
 
 def _adapted(settings: Settings, *, host: str, port: int, demo: bool) -> Settings:
@@ -128,15 +112,16 @@ def _prepare(url: str, *, demo_feed: str | None) -> str | None:
     async def prepare() -> str | None:
         engine = database.connect(url, pool_size=1)
         sessions = database.sessions_of(engine)
-        await clock.clock.ask(sessions)
-        async with database.transaction(sessions) as session:
-            now = clock.now()
-            await load_starter(session, now, feeds=demo_feed is None)
-            if demo_feed and not await session.scalar(select(exists().where(Feed.url == demo_feed))):
-                await add_feed(session, demo_feed, ["world-news"], Policy.AUTO, now)
-            link = None if await an_owner_has_signed_in(session) else await _first_owner_link(session, now)
-        await engine.dispose()
-        return link
+        try:
+            await clock.clock.ask(sessions)
+            async with database.transaction(sessions) as session:
+                now = clock.now()
+                await load_starter(session, now, feeds=demo_feed is None)
+                if demo_feed and not await session.scalar(select(exists().where(Feed.url == demo_feed))):
+                    await add_feed(session, demo_feed, ["world-news"], Policy.AUTO, now)
+                return None if await an_owner_has_signed_in(session) else await _first_owner_link(session, now)
+        finally:
+            await engine.dispose()
 
     return asyncio.run(prepare())
 

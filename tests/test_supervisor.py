@@ -20,7 +20,8 @@ ROOT = Path(__file__).parent.parent
 # Each child holds a lock while it lives, adds its process id to a file called by its name, then does as told.
 CHILD = """
 import fcntl, os, signal, sys, time
-from app.supervisor import hold_lifeline
+from app.domain.refusals import Refusal
+from app.supervisor import hold_lifeline, refusals_end_it
 hold_lifeline()
 if "stubborn" in sys.argv[1]:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -30,6 +31,9 @@ with open(sys.argv[1], "a") as file:
     print(os.getpid(), file=file)
 if "brief" in sys.argv[1]:
     sys.exit(3)
+if "refusing" in sys.argv[1]:
+    with refusals_end_it():
+        raise Refusal("This key is not ours.")
 time.sleep(60)
 """
 
@@ -124,6 +128,28 @@ def test_a_child_that_keeps_ending_is_started_ever_more_slowly(tmp_path: Path) -
         said = running.end()
     assert "ended with code 3; starting it again at once." in said
     assert "ended with code 3; starting it again in 1 s." in said
+
+
+def test_a_child_that_refuses_is_not_started_again_and_stops_nobody_else(tmp_path: Path) -> None:
+    with supervised(tmp_path, "refusing", "web") as running:
+        web = running.wait_for_child("web")
+        running.wait_for_child("refusing")
+        os.kill(web, signal.SIGKILL)  # two starts later, the refusal is still the last word
+        os.kill(running.wait_for_child("web", lives=2), signal.SIGKILL)
+        running.wait_for_child("web", lives=3)
+        said = running.end()
+        assert len(running.pids("refusing")) == 1
+    assert said.count("This key is not ours.\n") == 1
+    assert "refusing cannot work as it is set up; it is not started again." in said
+    assert said.endswith("done\n")
+
+
+def test_when_all_have_refused_the_supervisor_refuses(tmp_path: Path) -> None:
+    with supervised(tmp_path, "refusing", "refusing too") as running:
+        said = running.process.communicate(timeout=10)[0]
+    assert running.process.returncode == 1
+    assert said.count("it is not started again") == 2
+    assert "Refusal: Nothing is left that could run" in said
 
 
 def test_a_child_that_will_not_end_is_killed(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from procrastinate.jobs import Job
 
 from app import clock, database, queue
 from app.logs import speak
-from app.settings import Settings
-from app.supervisor import hold_lifeline
+from app.settings import Settings, read_settings
+from app.supervisor import hold_lifeline, refusals_end_it
 from app.vapid import Signer, load_key
 from worker import tidy
 from worker.fanout import Fanout
@@ -173,10 +173,11 @@ async def one_queue(jobs: App, name: str, places: Places) -> None:
 def main() -> None:
     hold_lifeline()
     speak()
-    settings = Settings()
-    gc.freeze()
-    gc.set_threshold(GARBAGE)
-    asyncio.run(run(settings, settings.database_url))
+    with refusals_end_it():
+        settings = read_settings()
+        gc.freeze()
+        gc.set_threshold(GARBAGE)
+        asyncio.run(run(settings, settings.database_url))
 
 
 if __name__ == "__main__":
