@@ -24,22 +24,23 @@ from app.domain.refusals import NotFound
 from app.domain.troubles import lanes_in_the_way, troubles
 from app.ringing import reached, within_reach
 from app.shapes import problems
+from app.streams import Stream
 
 AWAY = (OperationalError, InterfaceError, PoolTimeout)
 # Stories that a page missed: who was away for longer reads the list anew.
 MISSED = 100
 
 
-async def _place(here: HereSite) -> AsyncIterator[None]:
-    with here.streams.place():
-        yield
+async def _place(here: HereSite, actor: WriterActor) -> AsyncIterator[Stream]:
+    with here.streams.place(actor) as stream:
+        yield stream
 
 
+Place = Annotated[Stream, Depends(_place)]
 router = APIRouter(
     prefix="/api",
     default_response_class=EventSourceResponse,
     responses=problems(401, 403, 404, 422, 429),
-    dependencies=[Depends(_place)],
 )
 
 
@@ -58,10 +59,10 @@ async def _first_after(
 
 @router.get("/stories/events", tags=["stories"])
 async def story_events(
-    here: HereSite, actor: WriterActor, newest: Annotated[int, Depends(_first_after)]
+    here: HereSite, actor: WriterActor, stream: Place, newest: Annotated[int, Depends(_first_after)]
 ) -> AsyncIterator[ServerSentEvent]:
     """`event: story` for each new story, as `GET /api/stories` shows it. `Last-Event-ID` brings what was missed."""
-    async for _ in here.streams.looks():
+    async for _ in here.streams.looks(stream):
         try:
             async with transaction(here.sessions) as session:
                 found = await stories.since(session, newest, MISSED)
@@ -80,9 +81,11 @@ async def _watched(here: HereSite, actor: WriterActor, alert_id: Annotated[UUID,
 
 
 @router.get("/alerts/{id}/events", tags=["alerts"])
-async def alert_events(here: HereSite, alert_id: Annotated[UUID, Depends(_watched)]) -> AsyncIterator[ServerSentEvent]:
+async def alert_events(
+    here: HereSite, stream: Place, alert_id: Annotated[UUID, Depends(_watched)]
+) -> AsyncIterator[ServerSentEvent]:
     """`event: progress` at least every half second, then `event: end`, after which nothing more will change."""
-    async for _ in here.streams.looks():
+    async for _ in here.streams.looks(stream):
         try:
             progress = await _progress(here, alert_id)
         except (NotFound, *AWAY):

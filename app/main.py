@@ -35,6 +35,7 @@ from app import (
     signin,
 )
 from app.context import STATIC, Site
+from app.cookies import only_ours
 from app.domain import wrong_clocks
 from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated, Unavailable
 from app.logs import speak
@@ -73,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         site: Site = app.state.site
         keeping_time = asyncio.create_task(clock.clock.follow(site.sessions))
-        async with site.receipts.emptied(site.sessions):
+        async with site.receipts.emptied(site.sessions), site.streams.guarded(site.sessions):
             yield
         keeping_time.cancel()
         await engine.dispose()
@@ -177,7 +178,9 @@ def _explain_errors(app: FastAPI) -> None:
 
 
 class Bounded:
-    """Every answer gets our headers, and no request has a body above LARGEST_BODY, whatever length it claims."""
+    """Every answer gets our headers. No request has a body above LARGEST_BODY, whatever length it claims, nor cookies
+    of others.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -186,6 +189,7 @@ class Bounded:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope["headers"] = only_ours(scope["headers"])
         taken = 0
 
         async def bounded() -> Message:

@@ -1,7 +1,7 @@
 """API keys: let a program (a CMS) act at the desk, within limits."""
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Identity, LargeBinary, select, update
@@ -13,6 +13,7 @@ from app.domain.editors import SEEN_EVERY, Actor, Role, a_name, hash_of
 from app.domain.refusals import Conflict, NotFound, Refusal
 
 PREFIX = "nb_"  # So that people, and programs that look for leaked secrets, know it when they see it.
+NAMED = "key "  # Before its name, where the audit names who acted.
 SHOWN = len(PREFIX) + 6  # Characters by which an owner recognises a key; 216 bits stay unsaid.
 
 
@@ -90,4 +91,10 @@ async def actor_of_key(session: AsyncSession, secret: str, now: datetime) -> Act
     if found.used_at is None or now - found.used_at > SEEN_EVERY:
         await session.execute(update(ApiKey).where(ApiKey.id == found.id).values(used_at=now))
     topics, levels = (frozenset(limit) or None for limit in (found.topics, found.levels))
-    return Actor(f"key {found.name}", found.role, topics=topics, levels=levels)
+    return Actor(NAMED + found.name, found.role, topics=topics, levels=levels)
+
+
+async def still_good(session: AsyncSession, names: Iterable[str]) -> set[str]:
+    """Those of these keys, by the names of their actors, that were not revoked."""
+    actor = NAMED + ApiKey.name
+    return set(await session.scalars(select(actor).where(actor.in_(names), ApiKey.revoked_at.is_(None))))

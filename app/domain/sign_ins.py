@@ -1,7 +1,7 @@
 """Sign-ins: the browsers in which editors are signed in, and links that sign somebody in once."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, ColumnElement, ForeignKey, Identity, LargeBinary, delete, func, select, update
@@ -114,6 +114,13 @@ async def actor_of_session(session: AsyncSession, secret: str, now: datetime) ->
         seen = update(EditorSession).where(EditorSession.id == found.id)
         await session.execute(seen.values(seen_at=now, expires_at=expiry(found.created_at, now)))
     return Actor(found.editor.email, found.editor.role, editor_id=found.editor_id, session_id=found.id)
+
+
+async def still_signed_in(session: AsyncSession, session_ids: Iterable[int]) -> set[int]:
+    """Those of these sessions that are good now, by the database's time."""
+    of = EditorSession
+    query = select(of.id).join(of.editor).where(of.id.in_(session_ids), of.expires_at > func.now())
+    return set(await session.scalars(query.where(Editor.disabled_at.is_(None))))
 
 
 async def sessions_of_editor(session: AsyncSession, editor_id: int, now: datetime) -> Sequence[EditorSession]:
