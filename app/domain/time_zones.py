@@ -30,6 +30,6 @@ def a_browsers_zone(name: str, otherwise: str) -> str:
 
 
 def clock_in(zone: str, now: datetime) -> time | None:
-    """What the clocks there say; None if this machine does not know the zone, as one with a newer list may have stored."""
+    """What the clocks there say; None if this machine lacks the zone. (One with a newer list stored it.)"""
     known = time_zones().get(zone.lower())
     return now.astimezone(ZoneInfo(known)).time() if known else None
