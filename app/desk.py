@@ -13,6 +13,7 @@ from app.domain.alerts import Level, alerts_of
 from app.domain.moments import moment, now_of
 from app.domain.refusals import Refusal
 from app.domain.topics import topics_named
+from app.domain.troubles import standing
 from app.ringing import within_reach
 from app.shapes import problems
 
@@ -42,7 +43,7 @@ async def latest_stories(
 async def warnings(here: HereSite, actor: WriterActor) -> StandingWarningsOut:
     """What somebody should put right about this installation, a sentence each; none while all is well."""
     async with transaction(here.sessions) as session:
-        return StandingWarningsOut(items=list(await wrong_clocks.current(session)))
+        return StandingWarningsOut(items=[*await wrong_clocks.current(session), *await standing(session)])
 
 
 @router.get("/audience", tags=["alerts"])

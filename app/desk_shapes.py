@@ -215,6 +215,7 @@ class TestOut(BaseModel):
 
 class LaneOut(BaseModel):
     lane: str
+    service: str = Field(description="its name in words")
     outcomes: OutcomesOut
 
 

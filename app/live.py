@@ -20,6 +20,7 @@ from app.desk_shapes import LaneOut, OutcomesOut, ProgressOut, desk_story_out
 from app.domain import reports, stories
 from app.domain.alerts import alert_by_id, alerts_of
 from app.domain.moments import now_of
+from app.domain.push_services import service_name
 from app.domain.refusals import NotFound
 from app.domain.troubles import lanes_in_the_way, troubles
 from app.ringing import reached, within_reach
@@ -108,6 +109,10 @@ async def _progress(here: Site, alert_id: UUID) -> ProgressOut:
             **shown,
             per_second=await reports.per_second(session, alert_id, now),
             seconds_to=await reports.seconds_to(session, alert),
-            lanes=[LaneOut(lane=one.lane, outcomes=OutcomesOut(**one.outcomes)) for one in lanes],
+            lanes=[_lane_out(one) for one in lanes],
             troubles=troubles(shown["outcomes"], await lanes_in_the_way(session, alert_id), now),
         )
+
+
+def _lane_out(one: reports.LaneReport) -> LaneOut:
+    return LaneOut(lane=one.lane, service=service_name(one.lane), outcomes=OutcomesOut(**one.outcomes))

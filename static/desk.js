@@ -4,6 +4,7 @@ import { call, whenSignedOut } from "./api.js";
 import { doing } from "./desk-forms.js";
 import { status, trouble } from "./desk-loading.js";
 import { PLACE, signIn, signInAgain } from "./desk-sign-in.js";
+import { standingWarnings } from "./desk-standing.js";
 import { make } from "./page.js";
 
 // The parts, by the first word of the address behind "#/". Each exports view(main, context), which fills the page and
@@ -22,6 +23,7 @@ const SAID = 6_000; // milliseconds for which what was said stays in sight
 const find = (selector) => document.querySelector(selector);
 const main = find("#main");
 const said = find("#said");
+const warned = standingWarnings(find("#standing"));
 
 let session = null;
 let open = { part: null, view: null };
@@ -69,6 +71,7 @@ function comeBack() {
 async function askWho(wish) {
   session = null;
   whenSignedOut(null);
+  warned.stop();
   leave();
   frame(null);
   await signIn(main, { wish, done: (who) => ((session = who), enter()) });
@@ -77,6 +80,7 @@ async function askWho(wish) {
 function enter() {
   whenSignedOut(askAgain);
   frame(session);
+  warned.start();
   turn();
 }
 

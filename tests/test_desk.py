@@ -19,6 +19,8 @@ from sqlalchemy.engine import make_url
 from app.database import Sessions, transaction
 from app.domain.alerts import AlertState
 from app.domain.editors import Actor, Role
+from app.domain.lanes import a_lane
+from app.domain.push_services import service_name
 from app.domain.stories import Story
 from app.domain.topics import topics_named
 from app.streams import Stream, Streams
@@ -158,6 +160,16 @@ async def test_an_audience_counts_each_reader_once_and_says_what_holds_some_back
     assert "topic russia" in explained(await key.get("/api/audience", params=asked), 403)
 
 
+async def test_what_waits_for_the_operator_is_said_at_the_desk(desk: Desk, writer: httpx.AsyncClient) -> None:
+    assert done(await writer.get("/api/warnings"))["items"] == []
+    async with transaction(desk.sessions) as session:
+        lane = a_lane(f"https://{GOOGLE}", NOW)
+        lane.alarm = "It refuses our key."
+        session.add(lane)
+    assert done(await writer.get("/api/warnings"))["items"] == [f"{GOOGLE}: It refuses our key."]
+    explained(await desk.browser().get("/api/warnings"), 401)
+
+
 # What an open page is told
 
 
@@ -248,6 +260,7 @@ async def test_the_progress_of_an_alert_adds_up_at_every_moment(
     for moment in seen:
         assert sum(moment["outcomes"].values()) == moment["recipients"]
         assert sum(lane["outcomes"]["accepted"] for lane in moment["lanes"]) == moment["outcomes"]["accepted"]
+        assert {lane["service"] for lane in moment["lanes"]} <= {service_name(sink.url)}
     states = list(dict.fromkeys(moment["state"] for moment in seen))
     assert states == ["draft", "scheduled", "sending", "finished"] or states == ["scheduled", "sending", "finished"]
     assert seen[-1]["outcomes"]["accepted"] == seen[-1]["recipients"] == 1500

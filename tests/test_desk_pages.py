@@ -19,6 +19,7 @@ from app.domain import audit, receipts
 from app.domain.alerts import Alert, AlertState, Level, an_alert
 from app.domain.editors import Role
 from app.domain.feeds import Policy
+from app.domain.lanes import a_lane
 from app.domain.outcomes import Outcome
 from app.domain.receipts import Event, Told
 from app.domain.shards import plan, record
@@ -76,6 +77,9 @@ async def furnish(session: AsyncSession) -> tuple[dict[Role, str], dict[str, str
     await a_feed_row(session, russia, url="https://gone.example/atom", policy=Policy.STORE, now=now)
     for title in ("A comet over Lviv", "Kyiv reopens its metro", "<b>Bold</b> & <script>alert(1)</script>"):
         await a_story_row(session, ukraine, entry=an_entry(title=title, summary="It has landed."), now=now)
+    alarmed = a_lane(LANES[0], now)
+    alarmed.alarm = "It refuses our key."
+    session.add(alarmed)
     editors = {role: await an_editor_row(session, role, now=now) for role in Role}
     await an_editor_row(session, Role.WRITER, "away@news.example", now=now)
     await an_api_key_row(session, topics=["ukraine"], now=now)
@@ -194,6 +198,11 @@ def clicks(*words: str) -> Steps:
     return steps
 
 
+def names_of_push_services(at: AtChromium) -> None:
+    at.until_text("Google (Chrome", ".progress table")
+    at.until_text(f"{GOOGLE}: It refuses our key.", "#standing")
+
+
 def an_added_person(at: AtChromium) -> None:
     at.click("Add a person")
     at.fill("E-mail address", "nina@courier.example")
@@ -225,7 +234,7 @@ DESK: dict[str, tuple[str, str, Steps]] = {
     "proposed": ("#/alerts/{proposed}", ".told", nothing),
     "scheduled": ("#/alerts/{scheduled}", ".told", clicks("Move")),
     "soon": ("#/alerts/{soon}", ".told", nothing),
-    "sending": ("#/alerts/{sending}", ".progress table", nothing),
+    "sending": ("#/alerts/{sending}", ".progress table", names_of_push_services),
     "stopping": ("#/alerts/{sending}", ".progress table", clicks("Stop")),
     "finished": ("#/alerts/{finished}", ".report", nothing),
     "correcting": ("#/alerts/{finished}", ".report", clicks("Correct")),

@@ -9,7 +9,7 @@ from app.domain import shards
 from app.domain.alerts import AlertState
 from app.domain.lanes import Lane, a_lane
 from app.domain.outcomes import Outcome
-from app.domain.troubles import lanes_in_the_way, troubles
+from app.domain.troubles import lanes_in_the_way, standing, troubles
 from tests.makers import GOOGLE, MOZILLA, NOW, a_reader, a_topic_row, an_alert_row, an_endpoint, some_browser
 
 NONE = dict.fromkeys((outcome.label for outcome in Outcome), 0)
@@ -71,3 +71,9 @@ async def test_only_where_somebody_waits_is_a_push_service_in_the_way(session: A
     [shard] = [shard for shard in planned if MOZILLA in shard.lane]
     await shards.record(session, shard.id, 0, bytes([Outcome.ACCEPTED]), 1)
     assert await lanes_in_the_way(session, alert.id) == []
+
+
+async def test_what_waits_for_a_person_is_said_until_one_has_seen_to_it(session: AsyncSession) -> None:
+    session.add_all([a_lane_with(alarm="It refuses our key."), a_lane(f"https://{GOOGLE}", NOW)])
+    await session.flush()
+    assert await standing(session) == [f"{MOZILLA}: It refuses our key."]

@@ -50,3 +50,9 @@ async def lanes_in_the_way(session: AsyncSession, alert_id: UUID) -> Sequence[La
     """Those in trouble in which somebody waits for this alert."""
     waits = exists().where(Shard.alert_id == alert_id, Shard.lane == Lane.origin, Shard.waiting > 0)
     return (await session.scalars(select(Lane).where(waits).order_by(Lane.origin))).all()
+
+
+async def standing(session: AsyncSession) -> list[str]:
+    """What waits for a person, of whatever alert it came."""
+    lanes = await session.scalars(select(Lane).where(Lane.alarm != "").order_by(Lane.origin))
+    return [f"{urlsplit(lane.origin).netloc}: {lane.alarm}" for lane in lanes]
