@@ -1,22 +1,17 @@
 """`./newsbell alert …`: ring the bell, take it back, put it right, and see what became of it."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import release
-from app.database import Sessions, transaction
-from app.domain import audit, shards
+from app.domain import audit, requests, shards
 from app.domain.alerts import (
     USUAL_TTL,
     Alert,
-    AlertState,
     Level,
     alert_by_id,
     an_alert,
@@ -24,17 +19,15 @@ from app.domain.alerts import (
     id_of_alert,
     latest_alerts,
 )
-from app.domain.refusals import Refusal
 from app.domain.topics import topics_named
-from app.terminal import Json, cell, now, out, run, run_on_engine, show, show_json
+from app.terminal import Json, cell, now, out, run, show, show_json
+from app.watching import Done, Write, do_and_watch, outcomes_in_words
 
 alert = typer.Typer(no_args_is_help=True, help="Ring the bell, take it back, put it right.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The alert's id, or how it begins (six characters).")]
 COMMAND_LINE = "command line"  # As the audit names whoever has the machine.
-Write = Callable[[AsyncSession], Awaitable[Alert]]
-NO_WORKER = "Waiting for a worker (./newsbell up or ./newsbell worker)"
-NOBODY_TO_CORRECT = "Nobody has got the wrong alert, so there is nothing to replace: ./newsbell alert send."
+STOPPED = "The alert goes on being sent."
 
 
 @alert.command("send")
@@ -44,45 +37,60 @@ def alert_send(
     topic: Annotated[list[str], typer.Option(help="A topic's short name; repeatable.")],
     body: Annotated[str, typer.Option()] = "",
     image: Annotated[str | None, typer.Option(help="https:// address of a picture.")] = None,
-    level: Annotated[Level, typer.Option()] = Level.BREAKING,
+    level: Annotated[
+        Level,
+        typer.Option(help="breaking rings through quiet hours and daily limits."),
+    ] = Level.NORMAL,
     ttl: Annotated[float, typer.Option(help="Hours after which nobody needs it any more.")] = USUAL_TTL.total_seconds()
     / 3600,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Any text: given again within 24 hours, nothing rings twice."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Ring the bell for everybody who follows the topics, once each, and watch it go out."""
 
-    async def write(session: AsyncSession) -> Alert:
-        written = an_alert(
-            title=title,
-            body=body,
-            url=url,
-            image=image,
-            topics=await topics_named(session, topic),
-            level=level,
-            ttl=timedelta(hours=ttl),
-            made_by=COMMAND_LINE,
-            now=now(),
-        )
+    words: dict[str, Any] = {"title": title, "body": body, "url": url, "image": image}
+
+    async def send(session: AsyncSession) -> Done:
+        topics, lives = await topics_named(session, topic), timedelta(hours=ttl)
+        written = an_alert(**words, topics=topics, level=level, ttl=lives, made_by=COMMAND_LINE, now=now())
         written.proposed_by = COMMAND_LINE
         session.add(written)
         await release.release(session, written, now())
         _note(session, "release", written)
-        return written
+        passes = ": it rings through quiet hours and daily limits" if level is Level.BREAKING else ""
+        return Done(written, f"Released as {level}{passes}.", STOPPED)
 
-    _do_and_watch(write, as_json, stopped="The alert goes on being sent.")
+    asked = requests.hash_of(title, body, url, image or "", level, str(ttl), *sorted(topic))
+    do_and_watch(lambda session: _once(session, idempotency_key, asked, send), as_json)
+
+
+async def _once(session: AsyncSession, key: str | None, asked: bytes, send: Write) -> Done:
+    """With a key, in the transaction that also keeps the answer (app/once.py does it for HTTP)."""
+    if key is None:
+        return await send(session)
+    name = requests.name_of(COMMAND_LINE, "alert send", key)
+    if before := await requests.begin(session, name, asked, now()):
+        sent = await alert_by_id(session, UUID(before.answer["id"]))
+        return Done(sent, "Sent before, with this --idempotency-key. Nothing was done now.", STOPPED, again=True)
+    done = await send(session)
+    await requests.end(session, name, 201, {"id": str(done.alert.id)})
+    return done
 
 
 @alert.command("recall")
 def alert_recall(alert_id: Id, as_json: Json = False) -> None:
     """Take an alert back: who has not got it yet never will."""
 
-    async def take_back(session: AsyncSession) -> Alert:
+    async def take_back(session: AsyncSession) -> Done:
         found = await alert_by_id(session, await id_of_alert(session, alert_id), lock=True)
         await release.recall(session, found, now())
         _note(session, "recall", found)
-        return found
+        return Done(found, "Recalled.", "The alert is recalled all the same.")
 
-    _do_and_watch(take_back, as_json, stopped="The alert is recalled all the same.")
+    do_and_watch(take_back, as_json)
 
 
 @alert.command("correct")
@@ -96,14 +104,14 @@ def alert_correct(
 ) -> None:
     """Replace a wrong alert on the screens of exactly those who got it. What of it is not sent yet is recalled."""
 
-    async def put_right(session: AsyncSession) -> Alert:
+    async def put_right(session: AsyncSession) -> Done:
         wrong = await alert_by_id(session, await id_of_alert(session, alert_id), lock=True)
         words = {"title": title, "body": body, "url": url, "image": image}
         right = await release.correct(session, wrong, now(), by=COMMAND_LINE, **words)
         _note(session, "correct", wrong, correction=str(right.id))
-        return right
+        return Done(right, f"Corrects {wrong.id}.", "The correction goes on being sent.")
 
-    _do_and_watch(put_right, as_json, stopped="The correction goes on being sent.")
+    do_and_watch(put_right, as_json)
 
 
 @alert.command("list")
@@ -119,7 +127,7 @@ def alert_list(
 
     rows = run(read)
     if not as_json:
-        rows = [row | {"id": row["id"][:8], "outcomes": _told(row["outcomes"]) or None} for row in rows]
+        rows = [row | {"id": row["id"][:8], "outcomes": outcomes_in_words(row["outcomes"]) or None} for row in rows]
     show(rows, as_json, empty="No alerts yet. ./newsbell alert send --help shows how to send one.")
 
 
@@ -139,7 +147,9 @@ def alert_show(alert_id: Id, as_json: Json = False) -> None:
     if as_json:
         show_json(row)
         return
-    for name, value in (row | {"outcomes": _told(row["outcomes"]) or None, "ttl": f"{row['ttl']:,} s"}).items():
+    for name, value in (
+        row | {"outcomes": outcomes_in_words(row["outcomes"]) or None, "ttl": f"{row['ttl']:,} s"}
+    ).items():
         out.print(f"{name.replace('_', ' '):>13}  {cell(value)}", soft_wrap=True)
 
 
@@ -160,78 +170,3 @@ def _as_row(alert: Alert, counts: dict[str, int]) -> dict[str, Any]:
         "released_at": alert.released_at,
         "finished_at": alert.finished_at,
     }
-
-
-def _do_and_watch(write: Write, as_json: bool, *, stopped: str) -> None:
-    """Do it in one transaction, show how it goes until it is over, and say what came of it."""
-    ended, counts, missed = run_on_engine(lambda sessions: _watched(sessions, write, as_json, stopped))
-    if as_json:
-        corrects = {"corrects": str(ended.corrects_id)} if ended.corrects_id else {}
-        head = {"id": str(ended.id), "state": ended.state, "recipients": ended.recipients}
-        show_json(head | corrects | counts)
-    else:
-        out.print(_in_words(ended, counts), soft_wrap=True)
-        if missed:
-            out.print(f"{missed:,} had not got the wrong alert yet: they get neither.", soft_wrap=True)
-
-
-async def _watched(sessions: Sessions, write: Write, as_json: bool, stopped: str) -> tuple[Alert, dict[str, int], int]:
-    """The alert as it ended, its counts, and how many the alert that it corrects had not reached."""
-    async with transaction(sessions) as session:
-        written = await write(session)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    try:
-        with Progress(*columns, console=Console(stderr=True), disable=as_json) as bar:
-            ended, counts = await _watch(sessions, written, bar)
-    except asyncio.CancelledError:
-        raise Refusal(f"Stopped watching. {stopped}") from None
-    if ended.corrects_id is None:
-        return ended, counts, 0
-    async with transaction(sessions) as session:
-        return ended, counts, (await shards.progress(session, ended.corrects_id))["recalled"]
-
-
-async def _watch(sessions: Sessions, written: Alert, bar: Progress) -> tuple[Alert, dict[str, int]]:
-    task = bar.add_task("Planning", total=None)
-    waited = 0.0
-    while True:
-        async with transaction(sessions) as session:
-            current = await alert_by_id(session, written.id)
-            counts = await shards.progress(session, written.id)
-        _draw(bar, task, current, counts["waiting"], waited)
-        if current.finished_at is not None and current.state in (AlertState.FINISHED, AlertState.RECALLED):
-            return current, counts
-        await asyncio.sleep(0.1)
-        waited += 0.1
-
-
-def _draw(bar: Progress, task: TaskID, alert: Alert, waiting: int, waited: float) -> None:
-    match alert.state:
-        case AlertState.RELEASED:
-            if waited > 5:
-                bar.update(task, description=NO_WORKER)
-            return
-        case AlertState.RECALLED:
-            doing = "Recalling" if waited < 5 else "Waiting for what is under way"
-        case _:
-            doing = "Sending"
-    done = alert.recipients - waiting if alert.recipients else 1
-    bar.update(task, description=doing, total=alert.recipients or 1, completed=done)
-
-
-def _in_words(alert: Alert, counts: dict[str, int]) -> str:
-    if alert.state is AlertState.RECALLED:
-        if not alert.recipients:
-            return "Recalled before anybody got it."
-        told = f"Recalled. Of {alert.recipients:,} recipients: {_told(counts)}."
-        way_out = f" To replace it where it is: ./newsbell alert correct {str(alert.id)[:8]}."
-        return told + way_out if counts["accepted"] else told
-    if not alert.recipients:
-        return NOBODY_TO_CORRECT if alert.thread_id else "Nobody follows these topics yet, so nobody got it."
-    assert alert.released_at and alert.finished_at
-    seconds = (alert.finished_at - alert.released_at).total_seconds()
-    return f"{alert.recipients:,} recipients in {seconds:.1f} s: {_told(counts)}."
-
-
-def _told(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {label}" for label, count in counts.items() if count)

@@ -15,7 +15,6 @@ How a route uses it, whatever it makes:
 simply runs in a transaction. What is refused is rolled back and not kept: the same key may try again.
 """
 
-import hashlib
 import json
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ Key = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=255,
+        max_length=requests.LONGEST_KEY,
         description="Any text of yours, new for each thing you want done. Sent again with the same request within 24 "
         "hours, it brings the same answer and does nothing twice.",
         examples=["5f0c0e7e-8f0e-4c39-9d8d-6f1b7c5f8a11"],
@@ -80,7 +79,7 @@ class _Once:
     def _name(self, actor: Actor, key: str) -> bytes:
         """Whose, where, which. Of two programs whose keys bear one name, neither sees the other's answers."""
         who = str(actor.editor_id) if actor.editor_id is not None else self.request.headers.get("authorization", "")
-        return _hash(actor.name, who, self.request.method, self.request.scope["route"].path, key)
+        return requests.name_of(actor.name, who, self.request.method, self.request.scope["route"].path, key)
 
     async def _fingerprint(self) -> bytes:
         body = await self.request.body()
@@ -88,14 +87,10 @@ class _Once:
             said = json.dumps(json.loads(body), sort_keys=True)
         except ValueError:  # none at all
             said = body.decode("latin-1")
-        return _hash(self.request.url.path, self.request.url.query, said)
+        return requests.hash_of(self.request.url.path, self.request.url.query, said)
 
     def _status(self) -> int:
         return self.response.status_code or self.request.scope["route"].status_code or 200
-
-
-def _hash(*words: str) -> bytes:
-    return hashlib.sha256(json.dumps(words).encode()).digest()
 
 
 async def _once(request: Request, response: Response, here: HereSite, key: Key = None) -> _Once:

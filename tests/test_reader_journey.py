@@ -284,7 +284,7 @@ def test_an_alert_from_the_command_line_rings_at_once(
     page = publisher.publish("Lisbon holds its breath", path="notes.xml")
     told = newsbell.command(
         *("alert", "send", "--title", "The comet has landed", "--body", "In a field, and gently."),
-        *("--url", page.url, "--topic", "world-news", "--json"),
+        *("--url", page.url, "--topic", "world-news", "--level", "breaking", "--json"),
     )
     outcome = json.loads(told)
     assert (outcome["state"], outcome["recipients"], outcome["accepted"]) == ("finished", 1, 1)

@@ -1,5 +1,7 @@
 """Requests that carry an Idempotency-Key: asked again, they are answered again and nothing is done twice."""
 
+import hashlib
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +15,7 @@ from app.domain.refusals import Refusal
 
 # How long an answer is given again: longer than any program goes on trying.
 KEPT = timedelta(hours=24)
+LONGEST_KEY = 255
 
 
 class AnsweredRequest(Base):
@@ -23,6 +26,17 @@ class AnsweredRequest(Base):
     status: Mapped[int]
     answer: Mapped[Any] = mapped_column(JSONB)
     at: Mapped[datetime] = mapped_column(index=True)
+
+
+def name_of(*words: str) -> bytes:
+    """Of a request: whose it is, what it asks for and, last, the key that came with it."""
+    if not 1 <= len(words[-1]) <= LONGEST_KEY:
+        raise Refusal(f"An idempotency key has 1 to {LONGEST_KEY} characters.")
+    return hash_of(*words)
+
+
+def hash_of(*words: str) -> bytes:
+    return hashlib.sha256(json.dumps(words).encode()).digest()
 
 
 async def begin(session: AsyncSession, name: bytes, fingerprint: bytes, now: datetime) -> AnsweredRequest | None:
@@ -37,7 +51,7 @@ async def begin(session: AsyncSession, name: bytes, fingerprint: bytes, now: dat
         return None
     before = (await session.scalars(select(AnsweredRequest).where(AnsweredRequest.name == name))).one()
     if before.fingerprint != fingerprint:
-        raise Refusal("This Idempotency-Key came with another request before. Take a new key for a new request.")
+        raise Refusal("This idempotency key came with another request before. Take a new key for a new request.")
     return before
 
 
