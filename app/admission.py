@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
@@ -24,14 +25,17 @@ from app.domain.editors import (
     editor_by_id,
 )
 from app.domain.guesses import Guesser
-from app.domain.refusals import Conflict, Forbidden, Refusal, Unauthenticated
+from app.domain.refusals import Conflict, Forbidden, Refusal, TooMany, Unauthenticated
 from app.domain.sign_ins import EditorSession, open_session
+from app.known_browsers import NOBODY, KnownBrowser
 from app.oidc import Identity
 from app.passwords import a_password
 
 # One sentence for all of it: whoever guesses learns neither which addresses there are nor who is shut out.
 WRONG = "This e-mail address and password open nothing here."
 ACCOUNTS_WAIT, ADDRESSES_WAIT = timedelta(minutes=1), timedelta(minutes=15)
+# Since when one must be signed in to do without the password that one has not got.
+JUST = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -41,22 +45,24 @@ class Visitor:
     about: str  # The browser, in words.
     address: str  # Used under a keyed hash and not kept.
     previous: str | None = None  # Secret of the session that this browser had until now.
+    known: KnownBrowser | None = None
 
 
 @dataclass(frozen=True)
 class Admitted:
     session: EditorSession
     secret: str
+    known_browser: str  # The cookie by which this browser is known from now on.
 
 
 async def by_password(here: Site, visitor: Visitor, email: str, password: str) -> Admitted:
-    account, address = _account(email), _address(here, visitor)
+    charged = await _charge(here, visitor, _account(email))
     async with transaction(here.sessions) as session:
-        await guesses.charge(session, {account, address}, _now())
         editor = await editor_by_email(session, _folded(email))
     kept = editor.password_hash if editor and editor.disabled_at is None else None
     # Outside of any transaction: it takes a while, on purpose.
-    if not await here.passwords.fits(password, kept) or editor is None or kept is None:
+    apart = here.known_browsers.has_seen(visitor.known, _account(email).name)
+    if not await here.passwords.fits(password, kept, apart=apart) or editor is None or kept is None:
         await _note_refusal(here, visitor, email, by="password")
         raise Unauthenticated(WRONG)
     fresh = await here.passwords.hash(password) if here.passwords.is_outdated(kept) else kept
@@ -65,16 +71,13 @@ async def by_password(here: Site, visitor: Visitor, email: str, password: str) -
         if editor.disabled_at is not None or editor.password_hash != kept:  # in the meantime
             raise Unauthenticated(WRONG)
         editor.password_hash = fresh
-        await guesses.clear(session, account)
-        await guesses.refund(session, address)
-        return await _admit(session, editor, visitor, by="password")
+        await guesses.pardon(session, charged)
+        return await _admit(here, session, editor, visitor, by="password")
 
 
 async def by_link(here: Site, visitor: Visitor, link: str, *, email: str | None, password: str | None) -> Admitted:
     """With a password, that is the editor's from now on; the first owner needs one."""
-    address = _address(here, visitor)
-    async with transaction(here.sessions) as session:
-        await guesses.charge(session, {address}, _now())
+    charged = await _charge(here, visitor)
     try:
         async with transaction(here.sessions) as session:
             whose = await _whose(session, link, email)
@@ -84,22 +87,28 @@ async def by_link(here: Site, visitor: Visitor, link: str, *, email: str | None,
         elif whose.id is None:
             raise Refusal("Choose a password as well: it is how you come in the next time.")
         async with transaction(here.sessions) as session:
-            admitted = await _through(session, visitor, link, whose, hashed)
-            await guesses.refund(session, address)
+            admitted = await _through(here, session, visitor, link, whose, hashed)
+            await guesses.pardon(session, charged)
             return admitted
     except Unauthenticated:
         await _note_refusal(here, visitor, "", by="link")
         raise
 
 
-async def by_sign_on(here: Site, visitor: Visitor, who: Identity) -> Admitted:
-    """An editor, known by the provider's name for them or (once) by their address; or anybody of a domain of ours."""
+async def by_sign_on(here: Site, visitor: Visitor, ask: Callable[[], Awaitable[Identity]]) -> Admitted:
+    """An editor, known by the provider's name for them or (once) by their address; or anybody of a domain of ours.
+
+    Asking the provider is charged like a guess: nobody makes us ask it again and again.
+    """
+    charged = await _charge(here, visitor)
+    who = await ask()
     try:
         async with transaction(here.sessions) as session:
             editor = await by_subject(session, who.subject) or await _met_first(here, session, who)
             if editor.disabled_at is not None:
                 raise Forbidden("This editor may not sign in any more.")
-            return await _admit(session, editor, visitor, by="single sign-on")
+            await guesses.pardon(session, charged)
+            return await _admit(here, session, editor, visitor, by="single sign-on")
     except Forbidden:
         await _note_refusal(here, visitor, who.email, by="single sign-on")
         raise
@@ -107,9 +116,12 @@ async def by_sign_on(here: Site, visitor: Visitor, who: Identity) -> Admitted:
 
 async def change_password(here: Site, editor_id: int, session_id: int, *, old: str, new: str) -> None:
     """Whoever has a password shows it: a browser that was left open must not be enough to take an account over."""
+    charged = {Guesser(hashlib.sha256(f"signed in {editor_id}".encode()).digest(), ADDRESSES_WAIT, is_cleared=True)}
     async with transaction(here.sessions) as session:
         editor = await editor_by_id(session, editor_id)
-        await guesses.charge(session, {_account(editor.email)}, _now())
+        if editor.password_hash is None:
+            await _must_have_just_signed_in(session, session_id)
+        await guesses.charge(session, charged, _now())
     kept = editor.password_hash
     if kept is not None and not await here.passwords.fits(old, kept):
         raise Refusal("The old password is not right.")
@@ -118,8 +130,18 @@ async def change_password(here: Site, editor_id: int, session_id: int, *, old: s
         editor = await editor_by_id(session, editor_id, lock=True)
         if editor.password_hash != kept:
             raise Conflict("The password was changed elsewhere at the same moment. Sign in with that one.")
-        await guesses.clear(session, _account(editor.email))
+        await guesses.pardon(session, charged)
         await _set_password(session, editor, hashed, but=session_id)
+
+
+async def _must_have_just_signed_in(session: AsyncSession, session_id: int) -> None:
+    """Who has no password has shown a link, or the provider's word. That is asked for again, for the same reason."""
+    signed_in = await sign_ins.session_by_id(session, session_id)
+    if signed_in is None or signed_in.created_at < _now() - JUST:
+        minutes = int(JUST.total_seconds() / 60)
+        raise Forbidden(
+            f"To set a first password, sign in anew, by a link or single sign-on, and set it within {minutes} minutes."
+        )
 
 
 def _now() -> datetime:
@@ -134,18 +156,40 @@ def _folded(email: str) -> str:
         return ""
 
 
+async def _charge(here: Site, visitor: Visitor, account: Guesser | None = None) -> set[Guesser]:
+    """Count a guess: of a browser that we know by itself, so that strangers' guesses do not keep its owner out.
+
+    When the browser has used up its own (perhaps somebody has stolen its cookie), it is a stranger like any other.
+    """
+    budgets = [{account, _address(here, visitor)} if account else {_address(here, visitor)}]
+    if visitor.known and (account is None or here.known_browsers.has_seen(visitor.known, account.name)):
+        name = visitor.known.budget(account.name if account else NOBODY)
+        budgets.insert(0, {Guesser(name, ADDRESSES_WAIT, is_cleared=account is not None)})
+    for budget in budgets:
+        try:
+            async with transaction(here.sessions) as session:
+                await guesses.charge(session, budget, _now())
+        except TooMany:
+            if budget is budgets[-1]:
+                raise
+        else:
+            return budget
+    raise AssertionError("the last budget was charged or refused")
+
+
 def _account(email: str) -> Guesser:
-    return Guesser(hashlib.sha256(f"account {_folded(email)}".encode()).digest(), ACCOUNTS_WAIT)
+    name = hashlib.sha256(f"account {_folded(email)}".encode()).digest()
+    return Guesser(name, ACCOUNTS_WAIT, is_cleared=True)
 
 
 def _address(here: Site, visitor: Visitor) -> Guesser:
-    """Of IPv6, the network: whoever has one address there has 2⁶⁴ of them (RFC 6177)."""
+    """Of IPv6, the network: providers give a customer up to a /56, which is 2⁷² addresses (RFC 6177)."""
     try:
         address = ip_address(visitor.address)
     except ValueError:
         named = visitor.address.encode()
     else:
-        named = address.packed[:8] if isinstance(address, IPv6Address) and not address.ipv4_mapped else address.packed
+        named = address.packed[:7] if isinstance(address, IPv6Address) and not address.ipv4_mapped else address.packed
     return Guesser(hmac.digest(here.secret, b"address " + named, "sha256"), ADDRESSES_WAIT)
 
 
@@ -156,7 +200,7 @@ async def _note_refusal(here: Site, visitor: Visitor, email: str, *, by: str) ->
         audit.note(session, _now(), actor="newsbell", action="session.refused", subject=_folded(email), **detail)
 
 
-async def _admit(session: AsyncSession, editor: Editor, visitor: Visitor, *, by: str) -> Admitted:
+async def _admit(here: Site, session: AsyncSession, editor: Editor, visitor: Visitor, *, by: str) -> Admitted:
     now = _now()
     await sign_ins.forget(session, now)
     await guesses.forget(session, now)
@@ -167,7 +211,7 @@ async def _admit(session: AsyncSession, editor: Editor, visitor: Visitor, *, by:
         session, now, actor=editor.email, action="session.open", subject=editor.email, by=by, browser=visitor.about
     )
     await session.flush()
-    return Admitted(opened, secret)
+    return Admitted(opened, secret, here.known_browsers.remember(visitor.known, _account(editor.email).name))
 
 
 async def _whose(session: AsyncSession, link: str, email: str | None) -> Editor:
@@ -182,7 +226,9 @@ async def _whose(session: AsyncSession, link: str, email: str | None) -> Editor:
     return an_editor(email, role=Role.OWNER, now=_now())
 
 
-async def _through(session: AsyncSession, visitor: Visitor, link: str, whose: Editor, hashed: str | None) -> Admitted:
+async def _through(
+    here: Site, session: AsyncSession, visitor: Visitor, link: str, whose: Editor, hashed: str | None
+) -> Admitted:
     await sign_ins.use_link(session, link, _now())
     if whose.id is None:
         editor = await _first_owner(session, whose.email)
@@ -193,7 +239,7 @@ async def _through(session: AsyncSession, visitor: Visitor, link: str, whose: Ed
     audit.note(session, _now(), actor=editor.email, action="link.used", subject=editor.email)
     if hashed is not None:
         await _set_password(session, editor, hashed)
-    return await _admit(session, editor, visitor, by="link")
+    return await _admit(here, session, editor, visitor, by="link")
 
 
 async def _first_owner(session: AsyncSession, email: str) -> Editor:

@@ -18,6 +18,7 @@ from app.domain.editors import Actor, Role
 from app.domain.refusals import Forbidden, Unauthenticated
 from app.domain.sign_ins import actor_of_session
 from app.domain.subscriptions import Browser, a_browser
+from app.known_browsers import KnownBrowsers
 from app.oidc import SingleSignOn
 from app.passwords import Passwords
 from app.receipt_box import ReceiptBox
@@ -43,6 +44,9 @@ class Site:
     questions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(10))
     # Under which addresses are counted that guess at passwords: it dies with the process, and with it what they mean.
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    known_browsers: KnownBrowsers = field(default_factory=lambda: KnownBrowsers(secrets.token_bytes(32)))
+    # Under which attempts at single sign-on are signed: no stranger can make one up.
+    attempts_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
     def browser(self, *, endpoint: str, p256dh: str, auth: str) -> Browser:
         """Checked against the push services that this site sends to."""

@@ -96,7 +96,7 @@ class SignedInListOut(BaseModel):
 class NewPasswordIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    old: Password = Field("", description="left out by somebody who has none yet")
+    old: Password = Field("", description="left out by somebody who has none yet and has just signed in")
     new: Password
 
 

@@ -38,6 +38,7 @@ from app.context import STATIC, Site
 from app.cookies import only_ours
 from app.domain import wrong_clocks
 from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated, Unavailable
+from app.known_browsers import KnownBrowsers
 from app.logs import speak
 from app.oidc import SingleSignOn
 from app.settings import Settings, read_settings
@@ -64,6 +65,9 @@ HEADERS = {
     "Cache-Control": "no-cache",  # kept, and asked about each time: an old service worker is a lasting bug
 }
 
+# Everything else of the API is one reader's, or the desk's own: nothing keeps it, on disk or on the way.
+FOR_ALL = {"/api/site", "/api/latest", "/api/sign-in"}
+
 
 def create_app(settings: Settings) -> FastAPI:
     """The application on the database that settings.database_url names (the embedded one is the caller's matter)."""
@@ -80,7 +84,15 @@ def create_app(settings: Settings) -> FastAPI:
         await engine.dispose()
 
     app = FastAPI(title="Newsbell", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_tags=docs.TAGS)
-    app.state.site = Site(settings, database.sessions_of(engine), key.public_key, key.id, SingleSignOn.of(settings))
+    app.state.site = Site(
+        settings,
+        database.sessions_of(engine),
+        key.public_key,
+        key.id,
+        SingleSignOn.of(settings),
+        known_browsers=KnownBrowsers(key.secret_for("known browsers")),
+        attempts_key=key.secret_for("single sign-on"),
+    )
     app.include_router(prompt.router)
     app.include_router(preferences.router)
     app.include_router(docs.router)
@@ -202,15 +214,17 @@ class Bounded:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *ours(message["headers"])]
+                message["headers"] = [*message["headers"], *ours(message["headers"], scope["path"])]
             await send(message)
 
         await self.app(scope, bounded, with_headers)
 
 
-def ours(theirs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def ours(theirs: list[tuple[bytes, bytes]], path: str) -> list[tuple[bytes, bytes]]:
     present = {name.lower() for name, _ in theirs}
-    wanted = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+    private = path.startswith("/api/") and path not in FOR_ALL
+    headers = HEADERS | ({"Cache-Control": "no-store"} if private else {})
+    wanted = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     return [(name, value) for name, value in wanted if name not in present]
 
 

@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import json
 import secrets
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,6 +37,7 @@ CALLBACK = "/api/oidc/callback"
 PATIENCE = timedelta(minutes=10)  # For a person who looks for a password and a second factor.
 LARGEST = 512 * 1024  # bytes; a provider's keys with their certificates may be many
 KEPT = timedelta(hours=1)  # How long its description and keys are believed without asking again.
+FAILURE_KEPT = timedelta(seconds=5)  # How long its silence is believed.
 ASKED_AGAIN = timedelta(minutes=1)  # At most so often for a key that nobody knows: anybody could name one.
 SKEW = 60  # seconds that the two clocks may differ
 
@@ -63,19 +65,39 @@ class Attempt:
     nonce: str
     verifier: str
 
-    def __str__(self) -> str:
-        return ".".join((self.state, self.nonce, self.verifier))
-
     @classmethod
     def begin(cls) -> "Attempt":
         return cls(*(secrets.token_urlsafe(32) for _ in range(3)))
 
+    def signed(self, key: bytes, now: datetime) -> str:
+        """For the browser to keep. It says until when it is good, and that it is ours."""
+        text = ".".join((self.state, self.nonce, self.verifier, str(int((now + PATIENCE).timestamp()))))
+        return f"{text}.{_signature(key, text)}"
+
     @classmethod
-    def read(cls, text: str) -> "Attempt":
-        parts = text.split(".")
-        if len(parts) != 3 or not all(parts):
+    def read(cls, cookie: str, key: bytes, now: datetime) -> "Attempt":
+        """One that was begun here. What a stranger made up is refused before anybody is asked."""
+        text, _, signature = cookie.rpartition(".")
+        if not hmac.compare_digest(_signature(key, text).encode(), signature.encode()):
             raise BeginAgain()
-        return cls(*parts)
+        *secrets_, until = text.split(".")
+        if int(until) < now.timestamp():
+            raise BeginAgain()
+        return cls(*secrets_)
+
+    def code(self, answer: Mapping[str, str]) -> str:
+        """The code in an answer to this attempt."""
+        if not hmac.compare_digest(self.state.encode(), answer.get("state", "").encode()):
+            raise BeginAgain()
+        if answer.get("error", "access_denied") != "access_denied":
+            raise ProviderTrouble(f"The provider answered with an error: {answer['error'][:100]!r}.")
+        if not answer.get("code"):
+            raise BrokenOff("The sign-in was broken off.")
+        return answer["code"]
+
+
+def _signature(key: bytes, text: str) -> str:
+    return urlsafe_b64encode(hmac.digest(key, text.encode(), "sha256")).rstrip(b"=").decode()
 
 
 @dataclass(frozen=True)
@@ -95,7 +117,8 @@ class SingleSignOn:
         self._plain_http = settings.allow_private_addresses
         self._callback = settings.site_url + CALLBACK
         self._secret = _secret(settings)
-        self._read: dict[str, tuple[datetime, dict[str, Any]]] = {}
+        self._read: dict[str, tuple[datetime, dict[str, Any] | ProviderTrouble]] = {}
+        self._asking = asyncio.Lock()
 
     @classmethod
     def of(cls, settings: Settings) -> "SingleSignOn | None":
@@ -126,18 +149,13 @@ class SingleSignOn:
 
     async def finish(self, attempt: Attempt, answer: Mapping[str, str]) -> Identity:
         """Who came back with this answer in their address."""
-        if not hmac.compare_digest(attempt.state.encode(), answer.get("state", "").encode()):
-            raise BeginAgain()
-        if answer.get("error", "access_denied") != "access_denied":
-            raise ProviderTrouble(f"The provider answered with an error: {answer['error'][:100]!r}.")
-        if not answer.get("code"):
-            raise BrokenOff("The sign-in was broken off.")
+        code = attempt.code(answer)
         described = await self._described()
         # RFC 9207: the answer of another provider must not be taken to this one.
         says_who = described.get("authorization_response_iss_parameter_supported")
         if answer.get("iss", None if says_who else self._issuer) != self._issuer:
             raise BeginAgain()
-        tokens = await self._tokens(described, answer["code"], attempt.verifier)
+        tokens = await self._tokens(described, code, attempt.verifier)
         claims = await self._checked(described, str(tokens.get("id_token", "")), attempt.nonce)
         if not {"email", "email_verified"} <= claims.keys() and "userinfo_endpoint" in described:
             claims |= await self._user_info(described, str(tokens.get("access_token", "")), claims["sub"])
@@ -231,15 +249,26 @@ class SingleSignOn:
         return address
 
     async def _kept(self, address: str, not_older: timedelta) -> dict[str, Any]:
-        """A document of the provider, asked for again when it is older than that."""
-        now = clock.now()
-        at, document = self._read.get(address, (now, None))
-        if document is None or now - at > not_older:
+        """A document of the provider, asked for again when it is older than that.
+
+        Anybody can begin to sign in. However many do at once, it is asked once, and after a failure not for a while.
+        """
+        async with self._asking:
+            at, found = self._read.get(address, (clock.now(), None))
+            limit = FAILURE_KEPT if isinstance(found, ProviderTrouble) else not_older
+            if found is None or clock.now() - at > limit:
+                found = await self._document(address)
+                self._read[address] = clock.now(), found
+        if isinstance(found, ProviderTrouble):
+            raise ProviderTrouble(str(found))
+        return found
+
+    async def _document(self, address: str) -> dict[str, Any] | ProviderTrouble:
+        try:
             status, document = await self._ask(httpx.Request("GET", address, headers={"Accept": "application/json"}))
-            if status != 200:
-                raise ProviderTrouble(f"The provider answered {status} at {address}.")
-            self._read[address] = now, document
-        return document
+        except ProviderTrouble as trouble:
+            return trouble
+        return document if status == 200 else ProviderTrouble(f"The provider answered {status} at {address}.")
 
     async def _ask(self, request: httpx.Request) -> tuple[int, dict[str, Any]]:
         """One request and its JSON object. No redirects: the secret goes where it is meant to or nowhere."""

@@ -51,18 +51,20 @@ class Passwords:
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
         self._places = CapacityLimiter(os.cpu_count() or 1)
+        self._place_apart = CapacityLimiter(1)  # For browsers that we know: strangers' line is not theirs.
 
     def hash_now(self, password: str) -> str:
         return self._hasher.hash(_one_form(password))
 
     async def hash(self, password: str) -> str:
-        self._must_not_be_long()
+        self._must_not_be_long(self._places)
         return await to_thread.run_sync(self.hash_now, password, limiter=self._places)
 
-    async def fits(self, password: str, kept: str | None) -> bool:
+    async def fits(self, password: str, kept: str | None, *, apart: bool = False) -> bool:
         """Without a kept one it takes as long and never fits: the time does not tell whose account there is."""
-        self._must_not_be_long()
-        return await to_thread.run_sync(self._fits, _one_form(password), kept or self._nobody(), limiter=self._places)
+        places = self._place_apart if apart else self._places
+        self._must_not_be_long(places)
+        return await to_thread.run_sync(self._fits, _one_form(password), kept or self._nobody(), limiter=places)
 
     def is_outdated(self, kept: str) -> bool:
         """Kept with other parameters than the library's of today: to be hashed anew when the password is at hand."""
@@ -82,6 +84,6 @@ class Passwords:
         )
         return f"$argon2id$v=19$m={used.memory_cost},t={used.time_cost},p={used.parallelism}${salt}${digest}"
 
-    def _must_not_be_long(self) -> None:
-        if self._places.statistics().tasks_waiting >= IN_LINE:
+    def _must_not_be_long(self, places: CapacityLimiter) -> None:
+        if places.statistics().tasks_waiting >= IN_LINE:
             raise TooMany("Very many people are signing in at this moment. Please try again.", 5)

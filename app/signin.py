@@ -1,6 +1,7 @@
 """Signing in at the desk and out again, and what of it belongs to one person: browsers, sessions, the password."""
 
 import logging
+from functools import partial
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Path, Request, Response
@@ -14,7 +15,7 @@ from app.database import transaction
 from app.domain import audit, own_browsers, sign_ins
 from app.domain.decisions import UNDO
 from app.domain.editors import Actor, a_name, an_owner_has_signed_in
-from app.domain.refusals import Forbidden, NotFound, Refusal, Unauthenticated
+from app.domain.refusals import Forbidden, NotFound, Refusal, TooMany, Unauthenticated
 from app.domain.sign_ins import LONGEST, EditorSession, browser_in_words
 from app.domain.subscriptions import keep_without_topics
 from app.domain.time_zones import a_browsers_zone
@@ -34,6 +35,7 @@ from app.editor_shapes import (
     me_out,
     signed_in_out,
 )
+from app.known_browsers import LIFE
 from app.oidc import CALLBACK, PATIENCE, Attempt, BeginAgain, BrokenOff, ProviderTrouble, SingleSignOn
 from app.once import Once
 from app.shapes import problems
@@ -164,7 +166,8 @@ async def sign_on(here: HereSite) -> RedirectResponse:
         answer = RedirectResponse(await _sign_on_of(here).begin(attempt), 302)
     except ProviderTrouble as trouble:
         return _back(trouble)
-    _set(here, answer, _attempt_cookie(here), str(attempt), int(PATIENCE.total_seconds()))
+    kept = attempt.signed(here.attempts_key, clock.now())
+    _set(here, answer, _attempt_cookie(here), kept, int(PATIENCE.total_seconds()))
     return answer
 
 
@@ -173,9 +176,10 @@ async def signed_on(here: HereSite, request: Request) -> RedirectResponse:
     """Back from there. What went wrong is one word behind the address: the page has the sentence."""
     name, provider = _attempt_cookie(here), _sign_on_of(here)
     try:
-        attempt = Attempt.read(request.cookies.get(name, ""))
-        who = await provider.finish(attempt, request.query_params)
-        admitted = await admission.by_sign_on(here, _visitor(here, request), who)
+        attempt = Attempt.read(request.cookies.get(name, ""), here.attempts_key, clock.now())
+        attempt.code(request.query_params)  # or nobody is asked
+        finish = partial(provider.finish, attempt, request.query_params)
+        admitted = await admission.by_sign_on(here, _visitor(here, request), finish)
     except Refusal as refusal:
         answer = _back(refusal)
     else:
@@ -194,6 +198,8 @@ def _back(refusal: Refusal) -> RedirectResponse:
             behind = "#sign-in=again"
         case BrokenOff():
             behind = ""
+        case TooMany():
+            behind = "#sign-in=slower"
         case _:
             behind = "#sign-in=refused"
     return RedirectResponse(f"/desk{behind}", 302)
@@ -210,6 +216,7 @@ def _visitor(here: Site, request: Request) -> Visitor:
         about=browser_in_words(request.headers.get("user-agent", "")),
         address=request.client.host if request.client else "",
         previous=request.cookies.get(session_cookie(here.settings)),
+        known=here.known_browsers.read(request.cookies.get(_known_cookie(here))),
     )
 
 
@@ -217,9 +224,14 @@ def _attempt_cookie(here: Site) -> str:
     return session_cookie(here.settings) + "-sign-on"
 
 
+def _known_cookie(here: Site) -> str:
+    return session_cookie(here.settings) + "-known"
+
+
 def _hand_over(here: Site, response: Response, admitted: Admitted) -> None:
     """How long it is good for is the server's to say; no browser needs it after that."""
     _set(here, response, session_cookie(here.settings), admitted.secret, int(LONGEST.total_seconds()))
+    _set(here, response, _known_cookie(here), admitted.known_browser, int(LIFE.total_seconds()))
 
 
 def _set(here: Site, response: Response, name: str, value: str, seconds: int) -> None:

@@ -17,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -51,6 +52,11 @@ class VapidKey:
     def id(self) -> str:
         """Names the key in the database; says nothing about it."""
         return hashlib.sha256(self.public_key.encode()).hexdigest()[:16]
+
+    def secret_for(self, purpose: str) -> bytes:
+        """A secret of its own for each purpose (RFC 5869), which all processes share and no restart changes."""
+        own = self.private.private_numbers().private_value.to_bytes(32)
+        return HKDF(hashes.SHA256(), length=32, salt=None, info=f"newsbell {purpose}".encode()).derive(own)
 
 
 def make_key(path: Path) -> VapidKey:

@@ -116,7 +116,7 @@ function passwordForm({ has_password: has = true, editor }, say) {
       name: "next",
       type: "password",
       autocomplete: "new-password",
-      hint: "A sentence of a few words is best.",
+      hint: `A sentence of a few words is best.${has ? "" : " For a first one, sign in anew: within ten minutes of that it can be set."}`,
     }),
     field({ label: "The new password once more", name: "again", type: "password", autocomplete: "new-password" }),
   ];

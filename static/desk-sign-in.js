@@ -9,6 +9,7 @@ const BACK = {
   ended: "You have been signed out. Sign in again to go on: what you wrote is still here.",
   again: "That took too long, or began in another window. Sign in once more.",
   refused: "Your single sign-on knows you, but this desk does not. Ask an owner to add you.",
+  slower: "That was tried too often. Wait a little, then sign in once more.",
   unreachable: "The single sign-on does not answer. Try again in a minute, or use your password.",
 };
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -265,6 +265,21 @@ async def test_of_an_odd_language_the_readable_part_is_kept(api: httpx.AsyncClie
     assert changed.json()["language"] == kept
 
 
+async def test_whoever_learnt_an_endpoint_is_not_told_whether_it_is_one_of_ours(api: httpx.AsyncClient) -> None:
+    browser, _ = await subscribed(api)
+    known, unknown = a_push_subscription(browser["endpoint"]), a_push_subscription()
+    asked: list[tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = [
+        ("/api/subscriptions", lambda one: a_wish(one) | {"topics": []}),
+        ("/api/subscriptions", lambda one: {"subscription": one}),
+        ("/api/subscriptions/renew", a_renewal),
+        ("/api/subscriptions/renew", lambda one: a_renewal(a_push_subscription(), one)),
+    ]
+    for path, ask in asked:
+        answers = [await api.post(path, json=ask(one)) for one in (known, unknown)]
+        assert answers[0].status_code == answers[1].status_code in (404, 422)
+        assert answers[0].json() == answers[1].json()
+
+
 @pytest.mark.parametrize(
     "change, says",
     [
@@ -334,7 +349,7 @@ async def test_a_renewal_is_refused_with_the_reason(api: httpx.AsyncClient) -> N
     forged = browser | {"keys": {"auth": an_auth()}}
     bad = a_push_subscription("https://example.com/x")
     for status, renewal in (
-        (403, a_renewal(forged)),
+        (404, a_renewal(forged)),
         (404, a_renewal(a_push_subscription())),
         (422, a_renewal(browser, bad)),
         (422, a_renewal(browser, surprise=1)),
@@ -522,7 +537,8 @@ async def test_every_answer_has_our_headers(api: httpx.AsyncClient, method: str,
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "strict-origin-when-cross-origin"
-    assert answer.headers["cache-control"]
+    private = path.startswith("/api/") and path not in ("/api/site", "/api/latest", "/api/sign-in")
+    assert answer.headers["cache-control"] == ("no-store" if private else "no-cache")
     assert "set-cookie" not in answer.headers
 
 

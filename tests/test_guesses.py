@@ -8,12 +8,12 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Sessions, transaction
-from app.domain.guesses import FORGOTTEN, FREE, Guess, Guesser, charge, clear, forget, refund, wait_after
+from app.domain.guesses import FORGOTTEN, FREE, Guess, Guesser, charge, forget, pardon, wait_after
 from app.domain.refusals import TooMany
 from tests.makers import NOW
 
 MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
-ACCOUNT, ADDRESS = Guesser(b"account", MINUTE), Guesser(b"address", QUARTER)
+ACCOUNT, ADDRESS = Guesser(b"account", MINUTE, is_cleared=True), Guesser(b"address", QUARTER)
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,7 @@ async def test_five_are_free_and_the_sixth_waits(session: AsyncSession) -> None:
 async def test_an_account_that_is_cleared_starts_anew_and_an_address_gets_one_back(session: AsyncSession) -> None:
     for _ in range(FREE):
         await charge(session, {ACCOUNT, ADDRESS}, NOW)
-    await clear(session, ACCOUNT)
-    await refund(session, ADDRESS)
+    await pardon(session, {ACCOUNT, ADDRESS})
     await charge(session, {ACCOUNT, ADDRESS}, NOW)
     with pytest.raises(TooMany):
         await charge(session, {ADDRESS}, NOW)

@@ -1,7 +1,9 @@
 """Single sign-on: with a provider that speaks the truth, and with everything that could be a lie."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,7 +19,7 @@ from app.domain.audit import AuditEntry
 from app.domain.editors import Editor, Role, editor_by_email
 from app.domain.refusals import Refusal
 from app.domain.sign_ins import disable
-from app.oidc import SingleSignOn
+from app.oidc import PATIENCE, Attempt, BeginAgain, SingleSignOn
 from app.settings import Settings
 from tests.desk import SITE, Desk, a_database, a_desk
 from tests.makers import NOW, an_editor_row
@@ -223,6 +225,7 @@ async def test_each_attempt_is_new_and_bound_to_its_browser(open_house: Desk, id
     assert first["redirect_uri"] == [f"{SITE}{CALLBACK}"]
     answer = await client.get(START)
     assert answer.headers["set-cookie"].startswith("__Host-newsbell-sign-on=")
+    assert len(answer.headers["set-cookie"].split("=")[1].split(";")[0]) < 512
     for attribute in ("HttpOnly", "Secure", "SameSite=lax", "Max-Age=600"):
         assert attribute in answer.headers["set-cookie"]
 
@@ -255,6 +258,57 @@ async def test_a_code_of_another_attempt_does_not_fit(open_house: Desk, idp: Pro
     stolen = parse_qs(urlsplit(await asked(await begun(mallory))).query)["code"][0]
     own = parse_qs(urlsplit(await asked(await begun(victim))).query)
     assert await came_back(victim, f"{CALLBACK}?code={stolen}&state={own['state'][0]}") == "/desk#sign-in=again"
+
+
+async def test_the_provider_is_not_asked_about_what_was_not_begun_here(open_house: Desk, idp: Provider) -> None:
+    await sign_on(open_house.browser())
+    idp.asked.clear()
+    honest = open_house.browser()
+    await begun(honest)
+    real = honest.cookies["__Host-newsbell-sign-on"]
+    _, nonce, verifier, until, signature = real.split(".")
+    made_up = [
+        "mine.nonce.verifier",
+        f"mine.{nonce}.{verifier}.{until}.{signature}",
+        f"mine.{nonce}.{verifier}.{int(until) + 1}.{signature}",
+        f"mine.{nonce}.{verifier}",
+        "mine....",
+    ]
+    for cookie in made_up * 8:
+        stranger = open_house.browser()
+        stranger.cookies.set("__Host-newsbell-sign-on", cookie, domain="news.example")
+        assert await came_back(stranger, f"{CALLBACK}?code=x&state=mine") == "/desk#sign-in=again"
+    assert idp.asked == []
+
+
+async def test_an_attempt_that_was_begun_long_ago_is_over(open_house: Desk, idp: Provider) -> None:
+    key, begun_at = open_house.site.attempts_key, datetime.now(UTC)
+    attempt = Attempt.begin()
+    cookie = attempt.signed(key, begun_at)
+    assert Attempt.read(cookie, key, begun_at + PATIENCE - timedelta(seconds=2)) == attempt
+    for at, by in ((begun_at + PATIENCE + timedelta(seconds=2), key), (begun_at, b"another site's key")):
+        with pytest.raises(BeginAgain):
+            Attempt.read(cookie, by, at)
+
+
+async def test_codes_that_are_made_up_are_slowed_like_guesses(open_house: Desk, idp: Provider) -> None:
+    await sign_on(open_house.browser())
+    idp.asked.clear()
+    stranger, places = open_house.browser(address="198.51.100.200"), []
+    for number in range(12):
+        state = parse_qs(urlsplit(await begun(stranger)).query)["state"][0]
+        places.append(await came_back(stranger, f"{CALLBACK}?code=made-up-{number}&state={state}"))
+    assert places[:5] == ["/desk#sign-in=again"] * 5 and places[-1] == "/desk#sign-in=slower"
+    assert idp.asked.count("/token") <= 7
+
+
+async def test_a_provider_that_fails_is_asked_once_however_many_begin(open_house: Desk, idp: Provider) -> None:
+    idp.broken = True
+    await without_memory(open_house)
+    places = await asyncio.gather(*(open_house.browser().get(START) for _ in range(20)))
+    assert {answer.headers["location"] for answer in places} == {"/desk#sign-in=unreachable"}
+    assert idp.asked.count("/.well-known/openid-configuration") == 1
+    await without_memory(open_house)
 
 
 @pytest.mark.parametrize("query", ["", "?code=x", "?state=x", "?error=access_denied", "?state=%00&code=%ff"])

@@ -72,7 +72,7 @@ async def test_an_editor_signs_in_and_out(desk: Desk) -> None:
 async def test_the_cookie_is_for_this_host_over_https_and_out_of_reach_of_scripts(desk: Desk) -> None:
     editor, client = await an_editor(desk), desk.browser()
     answer = await sign_in(client, email=editor.email, password=PASSWORD)
-    name, *attributes = answer.headers["set-cookie"].split("; ")
+    name, *attributes = answer.headers.get_list("set-cookie")[0].split("; ")
     assert name.partition("=")[0] == COOKIE
     assert sorted(attributes) == ["HttpOnly", "Max-Age=2592000", "Path=/", "SameSite=lax", "Secure"]
     async with transaction(desk.sessions) as session:
@@ -189,10 +189,10 @@ async def test_guessing_at_an_account_is_slowed_wherever_it_comes_from(desk: Des
 async def test_guessing_from_an_address_is_slowed_whosever_account_it_is(desk: Desk) -> None:
     editor = await an_editor(desk)
     for number in range(5):
-        client = desk.browser(address="2001:db8:1:2::" + str(number))  # one network
+        client = desk.browser(address=f"2001:db8:1:a{number}::1")  # one customer's networks
         explained(await sign_in(client, email=f"nobody-{number}@news.example", password="wrong"), 401)
-    explained(await sign_in(desk.browser(address="2001:db8:1:2::9"), email=editor.email, password=PASSWORD), 429)
-    elsewhere = desk.browser(address="2001:db8:1:3::9")
+    explained(await sign_in(desk.browser(address="2001:db8:1:aa::9"), email=editor.email, password=PASSWORD), 429)
+    elsewhere = desk.browser(address="2001:db8:1:1aa::9")
     assert (await sign_in(elsewhere, email=editor.email, password=PASSWORD)).status_code == 200
 
 
@@ -222,6 +222,100 @@ async def test_no_address_is_kept(desk: Desk) -> None:
         names = (await session.scalars(select(Guess.name))).all()
     assert {len(name) for name in names} == {32}
     assert not [name for name in names if bytes([192, 0, 2, 99]) in name]
+
+
+# Known browsers
+
+KNOWN = f"{COOKIE}-known"
+
+
+async def a_known_browser(desk: Desk, editor: Editor) -> httpx.AsyncClient:
+    """Which has signed in before, and is signed out."""
+    client = desk.browser()
+    assert (await sign_in(client, email=editor.email, password=PASSWORD)).status_code == 200
+    assert (await client.delete("/api/session")).status_code == 204
+    return client
+
+
+async def guess(desk: Desk, editor: Editor, times: int, **where: Any) -> list[int]:
+    """By strangers who change their addresses, unless it is said where."""
+    browsers = [where.get("client") or desk.browser(address=f"2001:db8:{n:x}::1") for n in range(times)]
+    return [(await sign_in(one, email=editor.email, password="wrong")).status_code for one in browsers]
+
+
+async def test_strangers_who_guess_do_not_keep_out_a_browser_that_has_signed_in_before(desk: Desk) -> None:
+    editor = await an_editor(desk)
+    known = await a_known_browser(desk, editor)
+    for _ in range(3):
+        assert 429 in await guess(desk, editor, 8)
+        explained(await sign_in(desk.browser(), email=editor.email, password=PASSWORD), 429)
+        assert (await sign_in(known, email=editor.email, password=PASSWORD)).status_code == 200
+        await known.delete("/api/session")
+    explained(await sign_in(desk.browser(), email=editor.email, password=PASSWORD), 429)  # strangers still wait
+
+
+async def test_nor_do_strangers_at_the_same_address(desk: Desk) -> None:
+    editor, other = await an_editor(desk), await an_editor(desk)
+    known = await a_known_browser(desk, editor)
+    neighbour = desk.browser(address="198.51.100.77")
+    await guess(desk, other, 6, client=neighbour)
+    moved = desk.browser(address="198.51.100.77")
+    moved.cookies.set(KNOWN, known.cookies[KNOWN], domain="news.example")
+    explained(await sign_in(neighbour, email=editor.email, password=PASSWORD), 429)
+    assert (await sign_in(moved, email=editor.email, password=PASSWORD)).status_code == 200
+    link = await a_link(desk, editor)
+    explained(await sign_in(neighbour, link=link), 429)
+    assert (await sign_in(moved, link=link)).status_code == 200
+
+
+async def test_a_known_browser_guesses_no_more_than_a_stranger(desk: Desk) -> None:
+    """So a stolen cookie opens nothing: it gives a few guesses, which become slow, and none at other accounts."""
+    editor, other = await an_editor(desk), await an_editor(desk)
+    thief = await a_known_browser(desk, editor)
+    answers = await guess(desk, editor, 14, client=thief)
+    assert answers.count(401) <= 11 and answers[-1] == 429  # its own five or six, then a stranger's
+    await guess(desk, other, 6)
+    explained(await sign_in(thief, email=other.email, password=PASSWORD), 429)
+
+
+async def test_the_cookie_of_a_known_browser_names_nobody_and_cannot_be_made_up(desk: Desk) -> None:
+    editor, other = await an_editor(desk), await an_editor(desk)
+    client = desk.browser()
+    answer = await sign_in(client, email=editor.email, password=PASSWORD)
+    [given] = [one for one in answer.headers.get_list("set-cookie") if one.startswith(KNOWN)]
+    assert {"HttpOnly", "Secure", "SameSite=lax", "Max-Age=34560000", "Path=/"} <= set(given.split("; "))
+    cookie = client.cookies[KNOWN]
+    assert editor.email not in cookie and len(cookie) == 68
+    await sign_in(client, email=other.email, password=PASSWORD)
+    assert client.cookies[KNOWN].startswith(cookie[:45]) and client.cookies[KNOWN].endswith(cookie[46:])  # knows both
+    async with transaction(desk.sessions) as session:
+        texts = str([(entry.subject, entry.detail) for entry in await session.scalars(select(AuditEntry))])
+    assert cookie[:22] not in texts
+    number, ours, mark = cookie.split(".")
+    await guess(desk, editor, 8)
+    for forged in (f"{'A' * 22}.{ours}.{mark}", f"{number}.{'A' * 22}.{mark}", f"{number}.{ours}.{'A' * 22}", "x", ""):
+        stranger = desk.browser()
+        stranger.cookies.set(KNOWN, forged, domain="news.example")
+        explained(await sign_in(stranger, email=editor.email, password=PASSWORD), 429)
+
+
+async def test_a_browser_is_known_to_every_process_and_after_a_restart(desk: Desk, tmp_path: Path) -> None:
+    editor = await an_editor(desk)
+    known = await a_known_browser(desk, editor)
+    settings = desk.site.settings
+    async with a_desk(settings.database_url, settings.data_dir) as again:
+        browser = again.browser()
+        browser.cookies.set(KNOWN, known.cookies[KNOWN], domain="news.example")
+        await guess(again, editor, 8)
+        assert (await sign_in(browser, email=editor.email, password=PASSWORD)).status_code == 200
+
+
+async def test_guesses_from_outside_do_not_keep_an_editor_from_a_new_password(desk: Desk) -> None:
+    editor, client = await an_editor(desk), desk.browser()
+    await sign_in(client, email=editor.email, password=PASSWORD)
+    await guess(desk, editor, 8)
+    change = {"old": PASSWORD, "new": "another horse battery"}
+    assert (await client.post("/api/session/password", json=change)).status_code == 204
 
 
 async def waited(desk: Desk) -> None:
@@ -358,6 +452,20 @@ async def test_whoever_has_no_password_sets_a_first_one(desk: Desk) -> None:
     assert (await here.post("/api/session/password", json={"new": PASSWORD})).status_code == 204
     explained(await here.post("/api/session/password", json={"new": "another horse battery"}), 422)
     assert (await sign_in(desk.browser(), email=editor.email, password=PASSWORD)).status_code == 200
+
+
+async def test_a_browser_that_was_left_open_gives_no_account_a_password(desk: Desk) -> None:
+    """Who has no password shows again what they have: a link, or the provider's word."""
+    editor, left_open = await an_editor(desk, password=None), desk.browser()
+    await sign_in(left_open, link=await a_link(desk, editor))
+    async with transaction(desk.sessions) as session:
+        theirs = update(EditorSession).where(EditorSession.editor_id == editor.id)
+        await session.execute(theirs.values(created_at=EditorSession.created_at - timedelta(minutes=11)))
+    refused = explained(await left_open.post("/api/session/password", json={"new": PASSWORD}), 403)
+    assert "sign in anew" in refused
+    explained(await sign_in(desk.browser(), email=editor.email, password=PASSWORD), 401)
+    await sign_in(left_open, link=await a_link(desk, editor))
+    assert (await left_open.post("/api/session/password", json={"new": PASSWORD})).status_code == 204
 
 
 async def test_a_foreign_page_cannot_use_a_cookie(desk: Desk) -> None:

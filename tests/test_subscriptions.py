@@ -572,7 +572,7 @@ async def test_a_renewed_browser_keeps_everything_but_its_endpoint_and_keys(sess
 async def test_a_renewal_without_the_old_secret_is_refused(session: AsyncSession, old_auth: str) -> None:
     old = some_browser()
     stored = await a_reader(session, await a_topic_row(session), browser=old)
-    with pytest.raises(Forbidden):
+    with pytest.raises(NotFound):
         await ask(session, old.endpoint, old_auth, some_browser())
     assert (stored.endpoint, await rows(session)) == (old.endpoint, 1)
 
@@ -596,7 +596,7 @@ async def test_asking_again_proves_itself_too(session: AsyncSession) -> None:
     old, fresh = some_browser(), some_browser()
     await a_reader(session, await a_topic_row(session), browser=old)
     await ask(session, old.endpoint, code(old.auth), fresh)
-    with pytest.raises(Forbidden):
+    with pytest.raises(NotFound):
         await ask(session, old.endpoint, code(old.auth), some_browser(fresh.endpoint))
 
 

@@ -28,11 +28,13 @@ class Guess(Base):
 
 @dataclass(frozen=True)
 class Guesser:
-    """An account that is tried, or an address that tries."""
+    """An account that is tried, or an address or a browser that tries."""
 
     name: bytes
     # An account waits a minute at most, or anybody could keep an editor out; an address may wait longer.
     longest_wait: timedelta
+    # Whoever was right once starts anew. Not an address: whoever owns one account could guess at others in between.
+    is_cleared: bool = False
 
 
 def wait_after(failures: int, longest: timedelta) -> timedelta:
@@ -46,7 +48,7 @@ async def charge(session: AsyncSession, guessers: Collection[Guesser], now: date
     """Count a guess before it is looked at, or refuse to look at it yet.
 
     Counted first, and under the row's lock, so that however many come at once, no more than allowed are looked at.
-    Whoever turns out to be right is cleared or refunded. A guess that is refused here does not count.
+    Whoever turns out to be right is pardoned. A guess that is refused here does not count.
     """
     # In one order for everybody: two who lock the same rows must not wait for each other.
     for guesser in sorted(guessers, key=lambda one: one.name):
@@ -68,14 +70,14 @@ async def _locked(session: AsyncSession, name: bytes, now: datetime) -> tuple[in
     return count, last_at
 
 
-async def clear(session: AsyncSession, guesser: Guesser) -> None:
-    await session.execute(delete(Guess).where(Guess.name == guesser.name))
-
-
-async def refund(session: AsyncSession, guesser: Guesser) -> None:
-    """This one was right. Earlier ones stay: whoever owns one account could guess at others in between."""
-    right = update(Guess).where(Guess.name == guesser.name, Guess.count > 0)
-    await session.execute(right.values(count=Guess.count - 1))
+async def pardon(session: AsyncSession, guessers: Collection[Guesser]) -> None:
+    """The guess was right: these are cleared, or get back what it cost."""
+    for guesser in sorted(guessers, key=lambda one: one.name):
+        if guesser.is_cleared:
+            await session.execute(delete(Guess).where(Guess.name == guesser.name))
+        else:
+            one_less = update(Guess).where(Guess.name == guesser.name, Guess.count > 0)
+            await session.execute(one_less.values(count=Guess.count - 1))
 
 
 async def forget(session: AsyncSession, now: datetime) -> None:

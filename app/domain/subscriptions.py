@@ -37,6 +37,8 @@ from app.domain.push_services import service_of, service_with_odd_path
 from app.domain.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 from app.domain.topics import Topic
 
+NO_TOPIC = "Choose at least one topic to be reminded of."
+UNKNOWN = "We do not know this browser (any more). Choose your topics again."
 LONGEST_ENDPOINT = 2048
 HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
@@ -84,6 +86,9 @@ class Subscription(Base):
     strikes: Mapped[int] = mapped_column(default=0, server_default="0")
     struck_at: Mapped[datetime | None]
     topics: Mapped[list[Topic]] = relationship(secondary=follows, lazy="raise", order_by=Topic.id)
+
+    def is_proven_by(self, auth: bytes) -> bool:
+        return hmac.compare_digest(self.auth, auth)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +219,7 @@ async def subscribe(
     known = await _by_endpoint(session, browser.endpoint)
     if known is None:
         if not topics:
-            raise Refusal("Choose at least one topic to be reminded of.")
+            raise Refusal(NO_TOPIC)
         secret = secrets.token_urlsafe(32)
         fresh = _fresh(browser, topics, secret, vapid_key_id=vapid_key_id, now=now)
         _greet(fresh, time_zone, language, now)
@@ -223,6 +228,8 @@ async def subscribe(
         if service := service_with_odd_path(browser.endpoint):
             await mark(session, Happening.ODD_PATH, service.name, now)
         return fresh, secret, True
+    if not topics and not known.is_proven_by(browser.auth):
+        raise Refusal(NO_TOPIC)
     prove(known, browser.auth)
     known.p256dh, known.vapid_key_id = browser.p256dh, vapid_key_id
     if topics:
@@ -277,12 +284,13 @@ async def renew(
     known = await _by_endpoint(session, old_endpoint)
     if known is None:
         # A renewal whose answer was lost is asked for again: the new endpoint is there and proves itself.
-        known = await _by_endpoint(session, browser.endpoint)
-        if known is None:
-            raise NotFound("We do not know this browser (any more). Choose your topics again.")
-        prove(known, browser.auth)
+        known, auth = await _by_endpoint(session, browser.endpoint), browser.auth
     else:
-        prove(known, _bytes(old_auth) or b"")
+        auth = _bytes(old_auth) or b""
+    # Whoever cannot prove it learns no more than of an endpoint that nobody has.
+    if known is None or not known.is_proven_by(auth):
+        raise NotFound(UNKNOWN)
+    if known.endpoint != browser.endpoint:
         await _forget_other(session, browser, known)
     _put(known, browser)
     known.vapid_key_id = vapid_key_id
@@ -291,7 +299,7 @@ async def renew(
 
 
 def prove(subscription: Subscription, auth: bytes) -> None:
-    if not hmac.compare_digest(subscription.auth, auth):
+    if not subscription.is_proven_by(auth):
         raise Forbidden("This browser could not prove that the subscription is its own.")
 
 
