@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.terminal import Terminal
 
 SCRIPT = Path(__file__).parent.parent / "newsbell"
 
@@ -92,7 +95,7 @@ def wait_for(happened: Callable[[], bool], seconds: float = 10) -> None:
 def project(tmp_path: Path) -> Project:
     made = Project(tmp_path / "news room", tmp_path / "programs")
     (made.folder / "app").mkdir(parents=True)
-    (made.folder / "app" / "cli.py").write_text(CLI)
+    (made.folder / "app" / "__main__.py").write_text(CLI)
     (made.folder / "requirements.lock").touch()
     shutil.copy(SCRIPT, made.script)
     made.programs.mkdir()
@@ -141,6 +144,58 @@ def test_a_failed_installation_says_why_and_leaves_the_old_one(project: Project)
     assert (project.folder / ".venv" / "bin" / "python").exists()
 
 
+def test_an_interrupt_during_the_installation_is_silent_and_harmless(project: Project) -> None:
+    waits = project.environment | {"WHEN_INSTALLING": "sleep 30"}
+    with subprocess.Popen(project.script, env=waits, stderr=subprocess.PIPE, start_new_session=True) as run:
+        wait_for(lambda: project.installs() == 1)
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.stderr is not None
+        said = run.stderr.read().decode()
+    assert run.returncode == 130
+    assert said.count("\n") == 1 and "Making .venv" in said
+    assert project.run().returncode == 0
+
+
+def test_an_interrupt_is_silent_at_any_moment(database_url: str) -> None:
+    """While the script, Python or our imports have only begun, and later."""
+    told = os.environ | {"NEWSBELL_DATABASE_URL": database_url, "NEWSBELL_DATA_DIR": "/nowhere"}
+    for moments in ((0.005, 0.01, 0.02, 0.04), (0.07, 0.1, 0.15, 0.2), (0.3, 0.5, 0.7, 1.0)):
+        with ThreadPoolExecutor(len(moments)) as threads:
+            ended = list(threads.map(lambda after: interrupted([str(SCRIPT), "topic", "list"], after, told), moments))
+        # A process that is not yet at the point of deciding about its end has died of the signal: the same to a shell.
+        assert {code for code, _, _ in ended} <= {130, -signal.SIGINT, 0}, ended
+        assert {said for code, said, _ in ended if code} <= {""}
+        assert {complained for _, _, complained in ended} == {""}
+
+
+def interrupted(command: list[str], after: float, environment: dict[str, str]) -> tuple[int, str, str]:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as run:
+        time.sleep(after)
+        os.killpg(run.pid, signal.SIGINT)
+        said, complained = run.communicate(timeout=60)
+    return run.returncode, said, complained
+
+
+def test_who_stops_watching_an_alert_is_told_that_it_goes_on(terminal: Terminal, database_url: str) -> None:
+    terminal.said("topic", "add", "ukraine", "--name", "Ukraine")
+    send = ["alert", "send", "--title", "Truce", "--url", "https://news.example/1", "--topic", "ukraine"]
+    told = os.environ | {"NEWSBELL_DATABASE_URL": database_url}
+    with subprocess.Popen(
+        [SCRIPT, *send], env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as run:
+        assert run.stdout is not None
+        first = run.stdout.readline()
+        time.sleep(0.3)
+        os.killpg(run.pid, signal.SIGINT)
+        said, complained = run.communicate(timeout=60)
+    assert (run.returncode, said) == (130, "")
+    assert complained.splitlines()[-1] == "newsbell: Stopped watching. The alert goes on being sent."
+    [alert] = terminal.json("alert", "list")
+    assert first == f"{alert['id']}  Released as normal.\n" and alert["state"] == "released"
+
+
 def test_a_python_that_went_away_is_replaced(project: Project) -> None:
     project.run()
     python = project.folder / ".venv" / "bin" / "python"
@@ -167,7 +222,7 @@ def test_two_first_uses_at_once_install_once(project: Project) -> None:
 def test_the_caller_stays_where_they_are(project: Project, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "app").mkdir(parents=True)
-    (elsewhere / "app" / "cli.py").write_text("raise SystemExit('not mine')")
+    (elsewhere / "app" / "__main__.py").write_text("raise SystemExit('not mine')")
     done = project.run("a b", "", "c", cwd=elsewhere)
     assert done.stdout.splitlines() == ["a b||c", str(elsewhere), str(project.folder / "var")]
 
