@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
@@ -23,6 +23,8 @@ from app.domain.editors import (
     by_subject,
     editor_by_email,
     editor_by_id,
+    makers_of_password,
+    set_password,
 )
 from app.domain.guesses import Guesser
 from app.domain.refusals import Conflict, Forbidden, Refusal, TooMany, Unauthenticated
@@ -72,7 +74,7 @@ async def by_password(here: Site, visitor: Visitor, email: str, password: str) -
             raise Unauthenticated(WRONG)
         editor.password_hash = fresh
         await guesses.pardon(session, charged)
-        return await _admit(here, session, editor, visitor, by="password")
+        return await _admit(here, session, editor, visitor, by="password", makers=makers_of_password(editor, _now()))
 
 
 async def by_link(here: Site, visitor: Visitor, link: str, *, email: str | None, password: str | None) -> Admitted:
@@ -131,7 +133,16 @@ async def change_password(here: Site, editor_id: int, session_id: int, *, old: s
         if editor.password_hash != kept:
             raise Conflict("The password was changed elsewhere at the same moment. Sign in with that one.")
         await guesses.pardon(session, charged)
-        await _set_password(session, editor, hashed, but=session_id)
+        makers = await _makers_of_next(session, editor, session_id)
+        await _set_password(session, editor, hashed, makers=makers, but=session_id)
+
+
+async def _makers_of_next(session: AsyncSession, editor: Editor, session_id: int) -> frozenset[int]:
+    """Whoever may know the password that was shown may be the one who sets the next; without one, who may sit here."""
+    if editor.password_hash is not None:
+        return makers_of_password(editor, _now())
+    signed_in = await sign_ins.session_by_id(session, session_id)
+    return frozenset(signed_in.makers if signed_in else ())
 
 
 async def _must_have_just_signed_in(session: AsyncSession, session_id: int) -> None:
@@ -200,13 +211,15 @@ async def _note_refusal(here: Site, visitor: Visitor, email: str, *, by: str) ->
         audit.note(session, _now(), actor="newsbell", action="session.refused", subject=_folded(email), **detail)
 
 
-async def _admit(here: Site, session: AsyncSession, editor: Editor, visitor: Visitor, *, by: str) -> Admitted:
+async def _admit(
+    here: Site, session: AsyncSession, editor: Editor, visitor: Visitor, *, by: str, makers: Collection[int] = ()
+) -> Admitted:
     now = _now()
     await sign_ins.forget(session, now)
     await guesses.forget(session, now)
     if visitor.previous:
         await sign_ins.end_session_of(session, visitor.previous)
-    opened, secret = open_session(session, editor, about=visitor.about, now=now)
+    opened, secret = open_session(session, editor, about=visitor.about, now=now, makers=makers)
     audit.note(
         session, now, actor=editor.email, action="session.open", subject=editor.email, by=by, browser=visitor.about
     )
@@ -229,7 +242,7 @@ async def _whose(session: AsyncSession, link: str, email: str | None) -> Editor:
 async def _through(
     here: Site, session: AsyncSession, visitor: Visitor, link: str, whose: Editor, hashed: str | None
 ) -> Admitted:
-    await sign_ins.use_link(session, link, _now())
+    makers = await sign_ins.use_link(session, link, _now())
     if whose.id is None:
         editor = await _first_owner(session, whose.email)
     else:
@@ -238,8 +251,8 @@ async def _through(
             raise Unauthenticated(sign_ins.SPENT)
     audit.note(session, _now(), actor=editor.email, action="link.used", subject=editor.email)
     if hashed is not None:
-        await _set_password(session, editor, hashed)
-    return await _admit(here, session, editor, visitor, by="link")
+        await _set_password(session, editor, hashed, makers=makers)
+    return await _admit(here, session, editor, visitor, by="link", makers=makers)
 
 
 async def _first_owner(session: AsyncSession, email: str) -> Editor:
@@ -252,9 +265,11 @@ async def _first_owner(session: AsyncSession, email: str) -> Editor:
     return editor
 
 
-async def _set_password(session: AsyncSession, editor: Editor, hashed: str, *, but: int | None = None) -> None:
+async def _set_password(
+    session: AsyncSession, editor: Editor, hashed: str, *, makers: Collection[int], but: int | None = None
+) -> None:
     """Whoever came in by the old one is out, and so is a link that may be lying about."""
-    editor.password_hash = hashed
+    set_password(editor, hashed, makers=makers, now=_now())
     ended = await sign_ins.end_sessions(session, editor.id, but=but)
     await sign_ins.end_links(session, editor.id)
     audit.note(

@@ -30,15 +30,16 @@ async def alerts_out(session: AsyncSession, alerts: Sequence[Alert], now: dateti
 
 
 def _wants_advice(alert: Alert) -> bool:
-    """Corrections take the place of what was told; tests and requests to approve are nobody else's."""
-    return not alert.state.is_out and alert.thread_id is None and alert.for_editor_id is None
+    """Tests and requests to approve are nobody else's."""
+    return not alert.state.is_out and alert.for_editor_id is None
 
 
 def _shown(
     alert: Alert, counts: dict[str, int], corrected_by: UUID | None, lately: Sequence[Told], now: datetime
 ) -> AlertOut:
     words = {name: getattr(alert, name) for name in ("title", "body", "url", "level")}
-    warnings = advise(**words, now=now, told=lately, besides=alert.id) if _wants_advice(alert) else []
+    others = lately if alert.thread_id is None else ()  # A correction takes the place of what was told.
+    warnings = advise(**words, now=now, told=others, besides=alert.id) if _wants_advice(alert) else []
     own = {name: getattr(alert, name) for name in _ALIKE}
     return AlertOut(
         **own,

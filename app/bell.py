@@ -69,12 +69,20 @@ async def recall(actor: EditorActor, alert_id: Id, once: Once) -> AlertOut:
 
 @router.post("/correct", status_code=201)
 async def correct(actor: EditorActor, alert_id: Id, once: Once, said: CorrectionIn) -> AlertOut:
-    """The correction takes its place, silently, with exactly those who got it. It goes out at once."""
+    """The correction takes its place, silently, with exactly those who got it. What is not sent yet is stopped at once.
+
+    It is an alert of its own and goes as every alert does: in 10 seconds, unless it is undone; or when a second person
+    approves, where what it corrects took two, or where it leads to another link and the newsroom has such a rule.
+    `draft` makes it without sending it: change it, test it, release it. An alert has one correction.
+    """
 
     async def work(session: AsyncSession) -> AlertOut:
         wrong = await for_change(session, actor, alert_id)
         ringing = Ringing(session, once.here.settings, actor, await now_of(session))
-        return await alert_out(session, await ringing.correct(wrong, **said.model_dump()), ringing.now)
+        decisions.must_be_as_read(wrong, said.version)
+        words = said.model_dump(include={"title", "body", "url", "image"})
+        right = await ringing.correct(wrong, Wish(override=said.override), only_draft=said.draft, **words)
+        return await alert_out(session, right, ringing.now)
 
     return await once(actor, AlertOut, work)
 

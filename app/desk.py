@@ -1,20 +1,22 @@
 """The desk: the latest stories with what was sent of them, and who an alert would ring for."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from app.context import HereSite, WriterActor
+from app.context import HereSite, Site, WriterActor
 from app.cursors import big_int, cursor, read_cursor
 from app.database import transaction
 from app.desk_shapes import CLEAN, AudienceOut, DeskStoriesOut, StandingWarningsOut, audience_out, desk_story_out
 from app.domain import shards, stories, wrong_clocks
-from app.domain.alerts import Level, alerts_of
+from app.domain.alerts import Level, alerts_of, thread_of
+from app.domain.editors import Actor
 from app.domain.moments import moment, now_of
 from app.domain.refusals import Refusal
 from app.domain.topics import topics_named
 from app.domain.troubles import standing
-from app.ringing import within_reach
+from app.ringing import reached, within_reach
 from app.shapes import problems
 
 router = APIRouter(prefix="/api", responses=problems(401, 403, 422))
@@ -46,16 +48,19 @@ async def warnings(here: HereSite, actor: WriterActor) -> StandingWarningsOut:
         return StandingWarningsOut(items=[*await wrong_clocks.current(session), *await standing(session)])
 
 
-@router.get("/audience", tags=["alerts"])
+@router.get("/audience", tags=["alerts"], responses=problems(404))
 async def audience(
     here: HereSite,
     actor: WriterActor,
-    topics: Annotated[str, Query(max_length=4096, pattern=CLEAN, description="short names: ukraine,world-news")],
+    topics: Annotated[str, Query(max_length=4096, pattern=CLEAN, description="short names: ukraine,world-news")] = "",
     level: Level = Level.NORMAL,
+    corrects: Annotated[UUID | None, Query(description="instead of topics: who got this alert")] = None,
     at: Annotated[str | None, Query(max_length=64, pattern=CLEAN, description="as `…/schedule` takes it")] = None,
     time_zone: Annotated[str | None, Query(max_length=64, pattern=CLEAN)] = None,
 ) -> AudienceOut:
     """Who an alert of these topics would ring for, each reader once, and what holds others back: now, or then."""
+    if corrects is not None:
+        return await _of_correction(here, actor, corrects)
     slugs = [slug for slug in topics.split(",") if slug]
     if not slugs:
         raise Refusal("Name at least one topic: ukraine,world-news.")
@@ -65,3 +70,9 @@ async def audience(
         now = await now_of(session)
         then = moment(at, time_zone, now) if at else now
         return audience_out(await shards.audience(session, ids, level, then))
+
+
+async def _of_correction(here: Site, actor: Actor, wrong_id: UUID) -> AudienceOut:
+    async with transaction(here.sessions) as session:
+        wrong = await reached(session, actor, wrong_id)
+        return audience_out(await shards.audience_of_correction(session, await thread_of(session, wrong)))

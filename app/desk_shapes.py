@@ -143,12 +143,15 @@ class ApproveIn(BaseModel):
 class CorrectionIn(BaseModel):
     """What is left out stays as it was; an image of "" is none."""
 
-    model_config = shown({"title": "Ceasefire proposed, not yet agreed"})
+    model_config = shown({"title": "Ceasefire proposed, not yet agreed"}, {"draft": True})
 
     title: Title | None = None
     body: Body | None = None
     url: Address | None = None
     image: Address | None = None
+    draft: bool = Field(False, description="only begin it: it is sent by `…/release`, and nothing is stopped before")
+    override: Reason | None = None
+    version: Version = None
 
 
 class AdviceOut(BaseModel):

@@ -69,6 +69,14 @@ class NewsroomOut(BaseModel):
     time_zone: str
 
 
+class NoteOut(BaseModel):
+    """Of the audit: what somebody should know who is signed in."""
+
+    id: int
+    at: AwareDatetime
+    text: str
+
+
 class SessionOut(BaseModel):
     editor: MeOut
     has_password: bool
@@ -76,6 +84,7 @@ class SessionOut(BaseModel):
     browsers: list[BrowserOut] = Field(description="where tests and requests to approve go")
     rules: RulesOut
     site: NewsroomOut
+    notes: list[NoteOut] = Field(description="who was let in, or could come in as you, in the last week")
 
 
 class SignedInOut(BaseModel):
@@ -201,6 +210,15 @@ def me_out(editor: Editor) -> MeOut:
 
 def browser_out(browser: EditorBrowser) -> BrowserOut:
     return BrowserOut(id=browser.subscription_id, name=browser.name, added_at=browser.added_at)
+
+
+def note_out(entry: AuditEntry, email: str) -> NoteOut:
+    whose = "you" if entry.subject == email else entry.subject
+    if entry.action == "link.made":
+        text = f"{entry.actor} made a sign-in link for {whose}: whoever has it can sign in as {whose}, once."
+    else:
+        text = f"{entry.actor} added {whose} to the people of this desk."
+    return NoteOut(id=entry.id, at=entry.at, text=text)
 
 
 def signed_in_out(session: EditorSession, *, current: bool) -> SignedInOut:

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock
+from app import clock, notices
 from app.context import HereSite, OwnerActor, Site
 from app.database import transaction
 from app.domain import api_keys, audit, sign_ins
 from app.domain.api_keys import an_api_key
 from app.domain.editors import (
+    Actor,
     Editor,
     Role,
     a_name,
@@ -20,6 +21,7 @@ from app.domain.editors import (
     editor_by_id,
     every_editor,
     must_leave_an_owner,
+    set_password,
 )
 from app.domain.refusals import Refusal
 from app.domain.topics import topics_named
@@ -59,12 +61,13 @@ async def add(here: HereSite, actor: OwnerActor, wish: EditorIn, once: Once) -> 
     """Without a password they come in by a link, which is good for one sign-in within a day."""
     editor = an_editor(wish.email, role=wish.role, name=wish.name, now=once.now)
     if wish.password is not None:
-        editor.password_hash = await here.passwords.hash(a_password(wish.password, email=editor.email))
+        hashed = await here.passwords.hash(a_password(wish.password, email=editor.email))
+        set_password(editor, hashed, makers=actor.people, now=once.now)
 
     async def work(session: AsyncSession) -> NewEditorOut:
         await add_editor(session, editor)
         _note(session, actor.name, "editor.add", editor, role=editor.role)
-        link = await _a_link(here, session, actor.name, editor) if editor.password_hash is None else None
+        link = await _a_link(here, session, actor, editor) if editor.password_hash is None else None
         return _with_link(editor, 0, link)
 
     return await once(actor, NewEditorOut, work, shown_once=["sign_in_link"])
@@ -82,7 +85,7 @@ async def change(here: HereSite, actor: OwnerActor, id: Id, wish: EditorChangeIn
             _note(session, actor.name, "editor.change", editor, **changed)
         if wish.disabled is not None:
             await _switch(session, actor.name, editor, disabled=wish.disabled)
-        link = await _a_link(here, session, actor.name, editor) if wish.sign_in_link else None
+        link = await _a_link(here, session, actor, editor) if wish.sign_in_link else None
         counts = await sign_ins.count_sessions(session, _now())
         return _with_link(editor, counts.get(editor.id, 0), link)
 
@@ -114,6 +117,7 @@ async def add_key(here: HereSite, actor: OwnerActor, wish: KeyIn, once: Once) ->
         topics=wish.topics,
         levels=[level.value for level in wish.levels],
         created_by=actor.name,
+        makers=actor.people,
         now=once.now,
     )
 
@@ -185,11 +189,14 @@ async def _switch(session: AsyncSession, by: str, editor: Editor, *, disabled: b
         _note(session, by, "editor.change", editor, disabled=[True, False])
 
 
-async def _a_link(here: Site, session: AsyncSession, by: str, editor: Editor) -> str:
+async def _a_link(here: Site, session: AsyncSession, actor: Actor, editor: Editor) -> str:
+    """Whoever has it is signed in as that editor, so the editor is told."""
     if editor.disabled_at is not None:
         raise Refusal("Somebody who is disabled cannot sign in. Enable them first.")
-    secret = await sign_ins.make_link(session, editor, _now())
-    _note(session, by, "link.made", editor)
+    secret = await sign_ins.make_link(session, editor, _now(), makers=actor.people)
+    _note(session, actor.name, "link.made", editor)
+    if editor.id != actor.editor_id:
+        await notices.link_made(session, editor, by=actor.name, site_url=here.settings.site_url, now=_now())
     return sign_ins.link_address(here.settings.site_url, secret)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -9,8 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import queue
 from app.domain import shards
-from app.domain.alerts import NEWSBELL, Alert, AlertState, Level, a_correction, close_if_done, correction_of
-from app.domain.refusals import Conflict
+from app.domain.alerts import (
+    NEWSBELL,
+    Alert,
+    AlertState,
+    Level,
+    a_correction,
+    close_if_done,
+    must_be_uncorrected,
+)
 from app.domain.topics import Topic
 
 # How soon to look again at what is still under way; workers look for scheduled work twice a second.
@@ -70,24 +78,26 @@ async def wind_up(session: AsyncSession, alert: Alert, now: datetime) -> None:
         await plan_again(session, alert, now)
 
 
-async def correct(
-    session: AsyncSession,
-    wrong: Alert,
-    now: datetime,
-    *,
-    title: str | None = None,
-    body: str | None = None,
-    url: str | None = None,
-    image: str | None = None,
-    by: str = NEWSBELL,
+async def draft_correction(
+    session: AsyncSession, wrong: Alert, now: datetime, *, by: str = NEWSBELL, unwritten: bool = False, **words: Any
 ) -> Alert:
-    """Another alert in the place of a wrong one, for those who got that. What of it is not sent yet never will be."""
-    if later := await correction_of(session, wrong.id):
-        raise Conflict(f"This alert was corrected already. If that is wrong as well, correct the correction: {later}.")
-    right = a_correction(wrong, title=title, body=body, url=url, image=image, made_by=by, now=now)
+    """Another alert to take the place of a wrong one, which the caller has locked. The wrong one goes on meanwhile."""
+    await must_be_uncorrected(session, wrong.id)
+    right = a_correction(wrong, made_by=by, now=now, unwritten=unwritten, **words)
+    session.add(right)
+    return right
+
+
+async def stop(session: AsyncSession, wrong: Alert, now: datetime) -> None:
+    """What of a wrong alert is not sent yet never will be."""
     if wrong.state in (AlertState.RELEASED, AlertState.SENDING):
         await recall(session, wrong, now)
-    session.add(right)
+
+
+async def correct(session: AsyncSession, wrong: Alert, now: datetime, *, by: str = NEWSBELL, **words: Any) -> Alert:
+    """Another alert in the place of a wrong one, at once, for those who got that. `words`: as `a_correction` takes."""
+    right = await draft_correction(session, wrong, now, by=by, **words)
+    await stop(session, wrong, now)
     await release(session, right, now)
     return right
 

@@ -2,15 +2,15 @@
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import release
+from app import notices, release
 from app.domain import audit, decisions
-from app.domain.alerts import Alert, AlertState, Level, alert_by_id, an_alert
+from app.domain.alerts import Alert, AlertState, Level, alert_by_id
 from app.domain.approvals import TwoPeople, approvers
 from app.domain.decisions import UNDO
 from app.domain.editors import Actor
@@ -21,9 +21,6 @@ from app.domain.told import must_be_new
 from app.settings import Settings
 
 log = logging.getLogger("newsbell.desk")
-
-# A test, or a question to an editor: whoever comes to the desk later than that sees there what waits for them.
-PRIVATE_TTL = timedelta(hours=1)
 
 
 async def reached(session: AsyncSession, actor: Actor, alert_id: UUID, *, lock: bool = False) -> Alert:
@@ -81,18 +78,41 @@ class Ringing:
             return
         decisions.must_be_open(alert, to_move=wish.at is not None)
         due_at = wish.at or self.now + UNDO
-        if not wish.again:
+        wrong = await self._corrected(alert)
+        if wrong is None and not wish.again:
             await must_be_new(self.session, alert, due_at, self.now)
-        two = TwoPeople(self.settings.two_people_levels, self.settings.two_people_audience)
-        takes_two = await two.apply_to(self.session, alert, due_at)
-        if takes_two and not wish.override:
-            decisions.propose(alert, by=self.actor.name, at=wish.at, zone=wish.zone)
-            await self._ask_the_others(alert)
-            return
-        if takes_two:
+        takes_two = await self._takes_two(alert, due_at)
+        if takes_two and wish.override:
             self._may_override()
+        if wrong is not None:
+            await self._stop(wrong, alert)
+        if takes_two and not wish.override:
+            people = self.actor.people
+            decisions.propose(alert, by=self.actor.name, people=people, at=wish.at, zone=wish.zone)
+            await self._ask_the_others(alert, wrong)
+            return
         decisions.schedule(alert, by=self.actor.name, at=due_at, zone=wish.zone)
         await self._scheduled(alert, wish, overrides=takes_two)
+
+    async def _takes_two(self, alert: Alert, due_at: datetime) -> bool:
+        two = TwoPeople(self.settings.two_people_levels, self.settings.two_people_audience)
+        if alert.thread_id is not None:
+            return await two.apply_to_correction(self.session, alert)
+        return await two.apply_to(self.session, alert, due_at)
+
+    async def _corrected(self, alert: Alert) -> Alert | None:
+        """What it corrects, locked; None if it is no correction."""
+        if alert.corrects_id is None:
+            return None
+        wrong = await alert_by_id(self.session, alert.corrects_id, lock=True)
+        decisions.must_differ(alert, wrong)
+        return wrong
+
+    async def _stop(self, wrong: Alert, right: Alert) -> None:
+        """At once, for stopping is safe: in the ten seconds, or until a second person comes, more would get it."""
+        await release.stop(self.session, wrong, self.now)
+        link = [wrong.url, right.url] if wrong.url != right.url else None
+        self.note("correct", wrong, correction=str(right.id), title=right.title, link=link)
 
     def _may_override(self) -> None:
         if self.actor.editor_id is None:
@@ -108,13 +128,14 @@ class Ringing:
         what = "schedule" if wish.at else "release"
         self.note(what, alert, due_at=_iso(alert.due_at), again=wish.again, recipients_seen=wish.seen)
 
-    async def _ask_the_others(self, alert: Alert) -> None:
-        asked = await approvers(self.session, besides=self.actor.editor_id)
+    async def _ask_the_others(self, alert: Alert, wrong: Alert | None) -> None:
+        asked = await approvers(self.session, besides=self.actor.people)
+        what = "send this" if wrong is None else f"correct “{wrong.title}” so"
         for editor_id in asked:
             await self._tell(
                 editor_id,
                 title=f"Approve? {alert.title}",
-                body=cut(f"{self.actor.name} wants to send this. {alert.body}", 1000),
+                body=cut(f"{self.actor.name} wants to {what}. {alert.body}", 1000),
                 url=f"{self.settings.site_url}/desk#/alerts/{alert.id}",
                 of=alert,
                 level=Level.BREAKING,
@@ -125,7 +146,7 @@ class Ringing:
         if self.actor.editor_id is None:
             raise Forbidden("Only a person can approve an alert.")
         proposed_by = alert.proposed_by
-        decisions.approve(alert, by=self.actor.name, now=self.now)
+        decisions.approve(alert, by=self.actor, now=self.now)
         await release.enqueue_due(self.session, alert)
         self.note("approve", alert, proposed_by=proposed_by, due_at=_iso(alert.due_at))
 
@@ -139,9 +160,13 @@ class Ringing:
         await release.recall(self.session, alert, self.now)
         self.note("recall", alert, was=was)
 
-    async def correct(self, wrong: Alert, **words: str | None) -> Alert:
-        right = await release.correct(self.session, wrong, self.now, by=self.actor.name, **words)
-        self.note("correct", wrong, correction=str(right.id), title=right.title)
+    async def correct(self, wrong: Alert, wish: Wish, *, only_draft: bool, **words: str | None) -> Alert:
+        """Another alert in its place, released as every alert is; or, for now, only the draft of one."""
+        by = self.actor.name
+        right = await release.draft_correction(self.session, wrong, self.now, by=by, unwritten=only_draft, **words)
+        self.note("make", right, corrects=str(wrong.id))
+        if not only_draft:
+            await self.release(right, wish)
         return right
 
     async def test(self, alert: Alert) -> tuple[UUID, int]:
@@ -159,12 +184,8 @@ class Ringing:
         return told.id, len(browsers)
 
     async def _tell(self, editor_id: int, *, of: Alert, **words: Any) -> Alert:
-        told = an_alert(
-            **words, topics=of.topics, ttl=PRIVATE_TTL, made_by=self.actor.name, for_editor_id=editor_id, now=self.now
-        )
-        self.session.add(told)
-        await release.release(self.session, told, self.now)
-        return told
+        by, topics = self.actor.name, of.topics
+        return await notices.ring_for(self.session, editor_id, topics=topics, made_by=by, now=self.now, **words)
 
     def note(self, what: str, alert: Alert, **detail: Any) -> None:
         said = {"title": alert.title} | {

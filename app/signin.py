@@ -1,6 +1,8 @@
 """Signing in at the desk and out again, and what of it belongs to one person: browsers, sessions, the password."""
 
 import logging
+from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Annotated, NamedTuple
 
@@ -13,8 +15,9 @@ from app.admission import Admitted, Visitor
 from app.context import STATIC, HereSite, Site, WriterActor, must_be_own_origin, session_cookie
 from app.database import transaction
 from app.domain import audit, own_browsers, sign_ins
+from app.domain.audit import AuditEntry
 from app.domain.decisions import UNDO
-from app.domain.editors import Actor, a_name, an_owner_has_signed_in
+from app.domain.editors import Actor, Editor, Role, a_name, an_owner_has_signed_in
 from app.domain.refusals import Forbidden, NotFound, Refusal, TooMany, Unauthenticated
 from app.domain.sign_ins import LONGEST, EditorSession, browser_in_words
 from app.domain.subscriptions import keep_without_topics
@@ -33,6 +36,7 @@ from app.editor_shapes import (
     TwoPeopleOut,
     browser_out,
     me_out,
+    note_out,
     signed_in_out,
 )
 from app.known_browsers import LIFE
@@ -44,6 +48,7 @@ log = logging.getLogger("newsbell.signin")
 
 router = APIRouter(tags=["signing in"])
 START = "/api/oidc/start"
+NOTED = timedelta(days=7)  # for which it stands at the desk who was let in
 Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
@@ -256,6 +261,11 @@ async def _own_session(session: AsyncSession, person: Person) -> EditorSession:
     return found
 
 
+async def _notes(session: AsyncSession, editor: Editor) -> Sequence[AuditEntry]:
+    owner = editor.role is Role.OWNER
+    return await audit.notes_for(session, editor.email, owner=owner, since=clock.now() - NOTED)
+
+
 async def _session_out(here: Site, session: AsyncSession, signed_in: EditorSession) -> SessionOut:
     settings, editor = here.settings, signed_in.editor
     two_people = TwoPeopleOut(levels=list(settings.two_people_levels), audience=settings.two_people_audience or None)
@@ -266,4 +276,5 @@ async def _session_out(here: Site, session: AsyncSession, signed_in: EditorSessi
         browsers=[browser_out(one) for one in await own_browsers.browsers_of(session, editor.id)],
         rules=RulesOut(undo_seconds=int(UNDO.total_seconds()), two_people=two_people),
         site=NewsroomOut(name=settings.site_name, time_zone=settings.time_zone),
+        notes=[note_out(entry, editor.email) for entry in await _notes(session, editor)],
     )

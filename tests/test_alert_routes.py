@@ -15,15 +15,18 @@ from sqlalchemy import select, text, update
 from app.database import transaction
 from app.domain.alerts import Alert, AlertState
 from app.domain.audit import AuditEntry
-from app.domain.editors import Role
+from app.domain.editors import Editor, Role
+from app.domain.outcomes import Outcome
 from app.domain.own_browsers import EditorBrowser
+from app.domain.shards import Shard
 from app.domain.topics import a_topic, topics_named
 from tests.desk import Desk, a_database, a_desk, desk
-from tests.makers import a_reader, a_story_row, an_editor_row, an_entry, signed_in
+from tests.makers import MOZILLA, a_reader, a_story_row, an_editor_row, an_entry, signed_in
 from tests.test_api import explained
 
 __all__ = ["desk"]
 
+PASSWORD = "nine lanterns over Lisbon"
 _number = count(1)
 Json = dict[str, Any]
 
@@ -215,7 +218,7 @@ async def test_a_release_goes_out_in_ten_seconds_and_can_be_undone(desk: Desk, e
 
 async def test_what_is_on_its_way_is_neither_changed_nor_released_again(editor: httpx.AsyncClient) -> None:
     alert = await told(editor, await a_draft(editor), "release")
-    assert "goes out at" in await refused(editor, alert, "release", 409)
+    assert "goes out on" in await refused(editor, alert, "release", 409)
     assert "Take it back first" in explained(await editor.patch(f"/api/alerts/{alert['id']}", json={"body": "x"}), 409)
     assert "Take it back first" in explained(await editor.delete(f"/api/alerts/{alert['id']}"), 409)
     assert "still to go out" in await refused(editor, alert, "correct", 409, title="Right")
@@ -235,15 +238,94 @@ async def set_state(desk: Desk, alert: Json, state: AlertState, minutes_ago: flo
 async def test_a_correction_is_another_alert_in_its_place(desk: Desk, editor: httpx.AsyncClient) -> None:
     wrong = await a_draft(editor, level="breaking")
     await set_state(desk, wrong, AlertState.SENDING)
-    right = await told(editor, wrong, "correct", title="Right", image="")
+    assert "what is to be read instead" in await refused(editor, wrong, "correct", 422)
+    assert "what is to be read instead" in await refused(editor, wrong, "correct", 422, title=wrong["title"])
+    right = await told(editor, wrong, "correct", title="Right", image="", version=wrong["version"])
     assert (right["title"], right["url"], right["corrects"]) == ("Right", wrong["url"], wrong["id"])
-    assert right["state"] == "released"
+    assert right["state"] == "scheduled"
     assert right["warnings"] == []
     wrong = await now(editor, wrong)
     assert (wrong["corrected_by"], wrong["state"]) == (right["id"], "recalled")
+    assert f"delete it: {right['id']}" in await refused(editor, wrong, "correct", 409, title="Again")
+    assert "still to go out" in await refused(editor, right, "correct", 409, title="Again")
+    await set_state(desk, right, AlertState.FINISHED)
     assert f"correct the correction: {right['id']}" in await refused(editor, wrong, "correct", 409, title="Again")
     assert "what is to be read instead" in await refused(editor, right, "correct", 422)
     assert await audited(desk, wrong["id"]) == ["alert.make", "alert.correct"]
+    assert await audited(desk, right["id"]) == ["alert.make", "alert.release"]
+
+
+async def test_a_correction_goes_as_every_alert_does_and_what_it_stopped_stays_stopped(
+    desk: Desk, editor: httpx.AsyncClient
+) -> None:
+    wrong = await a_draft(editor)
+    await set_state(desk, wrong, AlertState.SENDING)
+    right = await told(editor, wrong, "correct", title="Right", url="https://elsewhere.example/1")
+    assert (right["state"], right["due_in"]) == ("scheduled", 10)
+    assert await jobs(desk, right) == [("alerts", at(right["due_at"]) - timedelta(seconds=2))]
+
+    right = await told(editor, right, "undo")
+    assert (right["state"], (await now(editor, wrong))["state"]) == ("draft", "recalled")
+    path = f"/api/alerts/{right['id']}"
+    assert "topics, level" in explained(await editor.patch(path, json={"topics": ["russia"]}), 422)
+    assert "topics, level" in explained(await editor.patch(path, json={"level": "breaking"}), 422)
+    right = done(await editor.patch(path, json={"title": "RIGHT AFTER ALL", "url": wrong["url"]}))
+    assert [one["code"] for one in right["warnings"]] == ["capitals"]
+    assert (await told(editor, right, "release", version=right["version"]))["state"] == "scheduled"
+
+    await told(editor, right, "undo")
+    assert (await editor.delete(path)).status_code == 204
+    assert (await now(editor, wrong))["corrected_by"] is None
+    assert (await told(editor, wrong, "correct", title="Another"))["state"] == "scheduled"
+
+
+async def test_a_correction_that_is_only_written_stops_nothing(desk: Desk, editor: httpx.AsyncClient) -> None:
+    wrong, other = await a_draft(editor), await desk.somebody()
+    await set_state(desk, wrong, AlertState.SENDING)
+    draft = await told(editor, wrong, "correct", draft=True)
+    assert (draft["state"], draft["title"], draft["corrects"]) == ("draft", wrong["title"], wrong["id"])
+    assert (await now(editor, wrong))["state"] == "sending"
+    assert "a draft. Send that one" in await refused(other, wrong, "correct", 409, title="Mine")
+    assert "what is to be read instead" in await refused(editor, draft, "release", 422)
+    assert (await now(editor, wrong))["state"] == "sending"
+    await editor.patch(f"/api/alerts/{draft['id']}", json={"body": "Otherwise"})
+    assert (await told(editor, draft, "release"))["state"] == "scheduled"
+    assert (await now(editor, wrong))["state"] == "recalled"
+
+
+async def test_only_what_was_read_is_corrected(desk: Desk, editor: httpx.AsyncClient) -> None:
+    wrong = await a_draft(editor)
+    await set_state(desk, wrong, AlertState.FINISHED)
+    assert "changed meanwhile" in await refused(editor, wrong, "correct", 409, title="Right", version="0")
+
+
+async def test_who_would_get_a_correction_are_those_who_got_the_wrong_one(
+    desk: Desk, editor: httpx.AsyncClient
+) -> None:
+    wrong = await a_draft(editor, topics=["science"])
+    await reach(desk, wrong, 2)
+    found = done(await editor.get("/api/audience", params={"corrects": wrong["id"]}))
+    assert (found["readers"], found["rings"], sum(found["lanes"].values())) == (2, 2, 2)
+    key = await desk.key(topics=["ukraine"])
+    assert "may not touch" in explained(await key.get("/api/audience", params={"corrects": wrong["id"]}), 403)
+    assert "at least one topic" in explained(await editor.get("/api/audience"), 422)
+
+
+async def reach(desk: Desk, alert: Json, readers: int) -> None:
+    """As if it had gone out to so many new readers."""
+    async with transaction(desk.sessions) as session:
+        [topic] = await topics_named(session, alert["topics"])
+        told = [(await a_reader(session, topic)).id for _ in range(readers)]
+        session.add(
+            Shard(
+                alert_id=UUID(alert["id"]),
+                lane=f"https://{MOZILLA}",
+                subscription_ids=told,
+                outcomes=bytes([Outcome.ACCEPTED]) * readers,
+                accepted=readers,
+            )
+        )
+    await set_state(desk, alert, AlertState.FINISHED)
 
 
 # The same story twice
@@ -399,7 +481,7 @@ async def test_with_the_two_person_rule_another_editor_approves(careful: Desk) -
     assert approved["approved_by"].startswith("owner-")
     assert len(await jobs(careful, alert)) == 1
     assert await audited(careful, alert["id"]) == ["alert.make", "alert.propose", "alert.approve"]
-    assert "goes out at" in await refused(other, alert, "approve", 409)
+    assert "goes out on" in await refused(other, alert, "approve", 409)
 
 
 async def test_what_is_proposed_can_be_taken_back_and_is_then_nobodys_to_approve(careful: Desk) -> None:
@@ -475,6 +557,168 @@ async def test_an_override_that_nothing_asked_for_is_none(careful: Desk) -> None
     alert = await told(editor, await a_draft(editor, level="low"), "release", override="To be safe")
     assert alert["state"] == "scheduled"
     assert await audited(careful, alert["id"]) == ["alert.make", "alert.release"]
+
+
+# Two people, and corrections
+
+
+async def test_a_correction_of_what_took_two_takes_two(careful: Desk) -> None:
+    one, other = await careful.somebody(), await careful.somebody()
+    wrong = await a_draft(one, level="breaking")
+    await set_state(careful, wrong, AlertState.SENDING)
+    key = await careful.key()
+    assert "only a person" in await refused(key, wrong, "correct", 403, title="Any text", override="A CMS")
+    assert (await now(one, wrong))["state"] == "sending"
+
+    right = await told(one, wrong, "correct", title="Any text", url="https://anywhere.example/1")
+    assert (right["state"], right["proposed_by"], right["due_at"]) == ("proposed", wrong["made_by"], None)
+    assert (await now(one, wrong))["state"] == "recalled"  # which cannot wait
+    assert "another person" in await refused(one, right, "approve", 403)
+    assert (await told(other, right, "approve", version=right["version"]))["state"] == "scheduled"
+    assert await audited(careful, right["id"]) == ["alert.make", "alert.propose", "alert.approve"]
+    async with transaction(careful.sessions) as session:
+        noted = await session.scalar(
+            select(AuditEntry.detail).where(AuditEntry.action == "alert.correct", AuditEntry.subject == wrong["id"])
+        )
+    assert noted and noted["link"] == [wrong["url"], "https://anywhere.example/1"]
+
+
+async def test_a_correction_of_what_was_approved_takes_two_whatever_the_rule_says_now(desk: Desk) -> None:
+    one = await desk.somebody()  # in a newsroom without any rule
+    wrong = await a_draft(one)
+    await set_state(desk, wrong, AlertState.FINISHED)
+    async with transaction(desk.sessions) as session:
+        (await session.get_one(Alert, UUID(wrong["id"]))).approved_by = "other@news.example"
+    assert (await told(one, wrong, "correct", title="Right"))["state"] == "proposed"
+
+
+async def test_a_changed_link_takes_two_wherever_there_is_a_rule(careful: Desk, desk: Desk) -> None:
+    for newsroom, state in ((careful, "proposed"), (desk, "scheduled")):
+        editor = await newsroom.somebody()
+        wrong = await a_draft(editor, level="low")
+        await set_state(newsroom, wrong, AlertState.FINISHED)
+        right = await told(editor, wrong, "correct", title="Right")
+        assert right["state"] == "scheduled"
+        await told(editor, right, "undo")  # the words first, and then the link
+        await editor.patch(f"/api/alerts/{right['id']}", json={"url": "https://elsewhere.example/1"})
+        assert (await told(editor, right, "release"))["state"] == state
+
+
+async def test_a_correction_takes_two_if_as_many_got_what_it_corrects(careful: Desk) -> None:
+    editor = await careful.somebody()
+    for readers, state in ((2, "scheduled"), (3, "proposed")):
+        wrong = await a_draft(editor, topics=["ukraine"])
+        await reach(careful, wrong, readers)
+        right = await told(editor, wrong, "correct", title="Right")
+        assert right["state"] == state
+        await set_state(careful, right, AlertState.FINISHED)  # missed by all
+        assert (await told(editor, right, "correct", title="Right indeed"))["state"] == state
+
+
+async def test_one_person_may_correct_without_the_other_and_it_is_loud(
+    careful: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    editor = await careful.somebody()
+    wrong = await a_draft(editor, level="breaking")
+    await set_state(careful, wrong, AlertState.SENDING)
+    with caplog.at_level(logging.ERROR, "newsbell.desk"):
+        right = await told(editor, wrong, "correct", title="Right", override="It names the wrong man")
+    assert (right["state"], right["approved_by"]) == ("scheduled", None)
+    assert "It names the wrong man" in caplog.text
+    assert await audited(careful, right["id"]) == ["alert.make", "alert.override", "alert.release"]
+
+
+# Two people are two
+
+
+async def test_a_key_counts_as_its_maker(careful: Desk) -> None:
+    owner, other = await careful.somebody(Role.OWNER), await careful.somebody()
+    key = done(await owner.post("/api/keys", json={"name": f"CMS of one {next(_number)}", "role": "editor"}), 201)
+    cms = careful.program(key["key"])
+    alert = await told(cms, await a_draft(cms, level="breaking"), "release")
+    assert alert["state"] == "proposed"
+    assert f"{alert['proposed_by']} counts as you" in await refused(owner, alert, "approve", 403)
+    assert (await owner.delete(f"/api/keys/{key['id']}")).status_code == 204
+    assert "counts as you" in await refused(owner, alert, "approve", 403)
+    assert (await told(other, alert, "approve"))["state"] == "scheduled"
+
+
+async def through(desk: Desk, link: str, **more: str) -> httpx.AsyncClient:
+    """The browser of whoever has opened a sign-in link."""
+    browser = desk.browser()
+    done(await browser.post("/api/session", json={"link": link.rpartition("=")[2], **more}))
+    return browser
+
+
+async def test_who_made_a_link_for_somebody_is_no_second_person_with_them(careful: Desk) -> None:
+    owner = await careful.somebody(Role.OWNER)
+    colleague_id, colleague = await with_browser(careful)
+    email = done(await colleague.get("/api/session"))["editor"]["email"]
+    made = done(await owner.patch(f"/api/editors/{colleague_id}", json={"sign_in_link": True}))
+    puppet = await through(careful, made["sign_in_link"])
+
+    alert = await told(owner, await a_draft(owner, level="breaking"), "release")
+    assert "You came in by a sign-in link" in await refused(puppet, alert, "approve", 403)
+    assert (await told(colleague, alert, "approve"))["approved_by"] == email  # where they had signed in themselves
+    alert = await told(puppet, await a_draft(puppet, level="breaking"), "release")
+    assert f"{email} counts as you" in await refused(owner, alert, "approve", 403)
+
+    # The colleague is told, on their own browsers and at their desk; the owner is not, and other owners see it.
+    told_them = [one.title for one in await private(careful, "") if one.for_editor_id == colleague_id]
+    assert [title for title in told_them if "made a sign-in link for you" in title]
+    assert "made a sign-in link for you" in await notes(colleague)
+    another = await careful.somebody(Role.OWNER)
+    assert f"made a sign-in link for {email}" in await notes(another)
+    assert email not in await notes(owner)
+
+
+async def notes(client: httpx.AsyncClient) -> str:
+    """What stands at somebody's desk about who was let in."""
+    return " ".join(note["text"] for note in done(await client.get("/api/session"))["notes"])
+
+
+async def test_a_password_counts_as_theirs_who_knew_it_for_a_day(careful: Desk) -> None:
+    owner = await careful.somebody(Role.OWNER)
+    by_link, typed = (f"new-{next(_number)}@news.example" for _ in range(2))
+    made = done(await owner.post("/api/editors", json={"email": by_link, "role": "editor"}), 201)
+    await through(careful, made["sign_in_link"], password=PASSWORD)
+    said = {"email": typed, "role": "editor", "password": PASSWORD}
+    done(await owner.post("/api/editors", json=said), 201)
+    alert = await told(owner, await a_draft(owner, level="breaking"), "release")
+
+    for email in (by_link, typed):
+        puppet = await with_password(careful, email)
+        assert "a password not yet a day old" in await refused(puppet, alert, "approve", 403)
+        # Whoever knows it may be the one who changes it.
+        changed = {"old": PASSWORD, "new": f"{PASSWORD} indeed"}
+        assert (await puppet.post("/api/session/password", json=changed)).status_code == 204
+        puppet = await with_password(careful, email, f"{PASSWORD} indeed")
+        assert "a password not yet a day old" in await refused(puppet, alert, "approve", 403)
+    async with transaction(careful.sessions) as session:
+        long_ago = Editor.password_set_at - timedelta(days=1)
+        await session.execute(update(Editor).where(Editor.email == by_link).values(password_set_at=long_ago))
+    colleague = await with_password(careful, by_link, f"{PASSWORD} indeed")
+    assert (await told(colleague, alert, "approve"))["approved_by"] == by_link
+
+
+async def with_password(desk: Desk, email: str, password: str = PASSWORD) -> httpx.AsyncClient:
+    browser = desk.browser()
+    done(await browser.post("/api/session", json={"email": email, "password": password}))
+    return browser
+
+
+async def test_a_puppets_puppets_and_keys_are_no_second_person_either(careful: Desk) -> None:
+    owner = await careful.somebody(Role.OWNER)
+    alert = await told(owner, await a_draft(owner, level="breaking"), "release")
+    made = done(await owner.post("/api/editors", json={"email": f"p-{next(_number)}@x.example", "role": "owner"}), 201)
+    puppet = await through(careful, made["sign_in_link"])
+    made = done(await puppet.post("/api/editors", json={"email": f"p-{next(_number)}@x.example", "role": "owner"}), 201)
+    second = await through(careful, made["sign_in_link"])
+    assert "You came in by a sign-in link" in await refused(second, alert, "approve", 403)
+    key = done(await second.post("/api/keys", json={"name": f"CMS of none {next(_number)}", "role": "editor"}), 201)
+    cms = careful.program(key["key"])
+    alert = await told(cms, await a_draft(cms, level="breaking"), "release")
+    assert "counts as you" in await refused(owner, alert, "approve", 403)
 
 
 # Tests on one's own browser

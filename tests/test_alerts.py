@@ -226,7 +226,7 @@ def test_a_correction_has_an_id_of_its_own_and_the_first_ones_thread() -> None:
 )
 def test_a_correction_that_would_be_none_is_refused(change: dict[str, str], because: str) -> None:
     with pytest.raises(Refusal, match=because):
-        a_correction(a_wrong_one(), now=NOW, **change)
+        a_correction(a_wrong_one(), now=NOW, title=change.get("title"), url=change.get("url"))
 
 
 @pytest.mark.parametrize(

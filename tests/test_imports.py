@@ -24,6 +24,7 @@ DOORS = {
 # What each noun of the domain may know: those before it.
 NOUNS = [
     "refusals",
+    "wall_clock",
     "base",
     "outcomes",
     "time_zones",

@@ -234,11 +234,14 @@ def about_what_there_is(case: Request, asked: Asked) -> None:
     if isinstance(body, dict):
         tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
         sensible: dict[str, Any] = {"at": tomorrow, "topics": ["ukraine"], "subscription": a_push_subscription()}
-        sensible["story_id"] = None  # each has one alert only
+        sensible["story_id"] = sensible["version"] = None  # each has one alert only, and nobody knows what was read
+        if case.path.endswith("/correct"):
+            sensible |= {"title": f"Title {new}", "url": f"https://news.example/{new}", "image": ""}
         sensible |= {"slug": f"topic-{new}", "name": f"Topic {new}"} if "slug" in body else {}
         body.update({name: value for name, value in sensible.items() if name in body})
-    if query and "topics" in query:
-        query["topics"] = "ukraine"
+    if case.path == "/api/audience":
+        case.query = {**(query or {}), "topics": "ukraine"}
+        case.query.pop("corrects", None)  # instead of topics
 
 
 # Nobody here has a password, or knows the keys of a browser whose subscription they move. A program has no browser.

@@ -301,6 +301,17 @@ async def test_a_wrong_alert_is_corrected_once_and_reaches_nobody_new(
     assert sink.received == {"ukraine": 1}
 
 
+async def test_a_correction_that_is_only_written_keeps_nobody_from_the_alert(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    a_reader(db, f"{sink.url}/one")
+    wrong_id = await desk.ring()
+    async with transaction(desk.sessions) as session:
+        wrong = await alert_by_id(session, wrong_id, lock=True)
+        await release.draft_correction(session, wrong, datetime.now(UTC), unwritten=True)
+    assert await desk.send(wrong_id) == {"accepted": 1}
+
+
 async def test_of_two_editors_who_correct_at_once_one_is_told(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:
     a_reader(db, f"{sink.url}/one")
     wrong_id = await desk.ring()

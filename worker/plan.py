@@ -19,7 +19,7 @@ from app.domain.alerts import (
     Level,
     alert_by_id,
     close_if_done,
-    correction_of,
+    is_corrected,
     replaced_by,
 )
 from app.domain.moments import now_of
@@ -40,7 +40,7 @@ async def plan_alert(sessions: Sessions, alert_id: UUID) -> None:
         alert = await alert_by_id(session, alert_id, lock=True)
         if alert.state is AlertState.RECALLED:
             await wind_up(session, alert, now)
-        elif alert.state.is_out and not await correction_of(session, alert.id):
+        elif alert.state.is_out and not await is_corrected(session, alert.id):
             await _write_down(session, alert, now)
 
 

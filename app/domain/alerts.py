@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Table,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 
@@ -113,6 +115,8 @@ class Alert(Base):
     finished_at: Mapped[datetime | None]
     made_by: Mapped[str] = mapped_column(default=NEWSBELL, server_default=NEWSBELL)  # As the audit names people.
     proposed_by: Mapped[str | None]  # Who released or scheduled it; None: nobody yet, or a feed by itself.
+    # Every editor who may be behind the proposal: an approval takes somebody who is none of them.
+    proposer_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), default=list, server_default="{}")
     approved_by: Mapped[str | None]  # The second person, if the rules wanted one.
     due_at: Mapped[datetime | None]
     time_zone: Mapped[str] = mapped_column(default="", server_default="")  # In which `due_at` was named.
@@ -182,8 +186,11 @@ def an_alert(
         recipients=0,
         created_at=now,
         made_by=made_by,
+        time_zone="",
+        proposer_ids=[],
         for_editor_id=for_editor_id,
-        topics=some_topics(topics),
+        # What an editor alone gets needs none.
+        topics=some_topics(topics) if for_editor_id is None else list(topics),
     )
 
 
@@ -220,6 +227,7 @@ def a_picture(text: str | None) -> str | None:
     return url or None
 
 
+NOTHING_ELSE = "Say what is to be read instead: a title, a body, an address or an image."
 _STILL = {AlertState.DRAFT: "a draft", AlertState.PROPOSED: "not approved yet", AlertState.SCHEDULED: "still to go out"}
 
 
@@ -232,12 +240,16 @@ def a_correction(
     url: str | None = None,
     image: str | None = None,
     made_by: str = NEWSBELL,
+    unwritten: bool = False,
 ) -> Alert:
-    """A draft that takes the place of `wrong` on the screens of those who got it. What is None stays as it was."""
+    """A draft that takes the place of `wrong` on the screens of those who got it. What is None stays as it was.
+
+    `unwritten`: somebody is going to write into it what is to be read instead.
+    """
     if not wrong.state.is_out:
         raise Conflict(f"This alert is {_STILL[wrong.state]}: nobody has got it, so there is nothing to correct.")
-    if title is None and body is None and url is None and image is None:
-        raise Refusal("Say what is to be read instead: a title, a body, an address or an image.")
+    if title is None and body is None and url is None and image is None and not unwritten:
+        raise Refusal(NOTHING_ELSE)
     return Alert(
         id=uuid4(),
         title=wrong.title if title is None else a_title(title),
@@ -252,6 +264,8 @@ def a_correction(
         recipients=0,
         created_at=now,
         made_by=made_by,
+        time_zone="",
+        proposer_ids=[],
         topics=list(wrong.topics),
     )
 
@@ -333,10 +347,39 @@ async def corrections_of(session: AsyncSession, alert_ids: Collection[UUID]) -> 
     return {wrong: right for wrong, right in rows if wrong is not None}
 
 
+async def is_corrected(session: AsyncSession, alert_id: UUID) -> bool:
+    """Somebody has decided that its text is wrong: it reaches nobody new. A draft decides nothing."""
+    decided = select(Alert.id).where(Alert.corrects_id == alert_id, Alert.state != AlertState.DRAFT)
+    return await session.scalar(decided) is not None
+
+
+async def must_be_uncorrected(session: AsyncSession, alert_id: UUID) -> None:
+    """Each has one correction. The caller has locked its row, so of two who correct it at once, one is refused."""
+    later = await session.scalar(select(Alert).where(Alert.corrects_id == alert_id))
+    if later is None:
+        return
+    if later.state.is_out:
+        raise Conflict(
+            f"This alert was corrected already. If that is wrong as well, correct the correction: {later.id}."
+        )
+    raise Conflict(
+        f"Its correction “{later.title}” by {later.made_by} is {_STILL[later.state]}. Send that one, or delete it: "
+        f"{later.id}."
+    )
+
+
+async def thread_of(session: AsyncSession, alert: Alert) -> Sequence[UUID]:
+    """The first alert and all its corrections."""
+    return (await session.scalars(select(Alert.id).where(_of_thread(alert)))).all()
+
+
+def _of_thread(alert: Alert) -> ColumnElement[bool]:
+    return or_(Alert.id == alert.thread, Alert.thread_id == alert.thread)
+
+
 async def replaced_by(session: AsyncSession, correction: Alert) -> Sequence[Alert]:
     """All earlier alerts of its thread: who got the first and missed its correction has a wrong text as well."""
-    of_thread = or_(Alert.id == correction.thread, Alert.thread_id == correction.thread)
-    return (await session.scalars(select(Alert).where(of_thread, Alert.id != correction.id))).all()
+    return (await session.scalars(select(Alert).where(_of_thread(correction), Alert.id != correction.id))).all()
 
 
 _IS_DONE = and_(~Alert.growing, ~exists().where(Shard.alert_id == Alert.id, Shard.waiting > 0))

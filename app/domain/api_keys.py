@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Identity, LargeBinary, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -28,6 +29,8 @@ class ApiKey(Base):
     topics: Mapped[list[str]] = mapped_column(default=list)  # Slugs; empty: all.
     levels: Mapped[list[str]] = mapped_column(default=list)  # Empty: all.
     created_by: Mapped[str]
+    # The editor who made it, and whoever may have been in their place. It counts as theirs, also when they have left.
+    makers: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), default=list, server_default="{}")
     created_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
@@ -41,6 +44,7 @@ def an_api_key(
     now: datetime,
     topics: Collection[str] = (),
     levels: Collection[str] = (),
+    makers: Collection[int] = (),
 ) -> tuple[ApiKey, str]:
     """A key and its secret, which nobody can be shown again. The caller knows that the topics and levels exist."""
     if role is Role.OWNER:
@@ -56,6 +60,7 @@ def an_api_key(
         topics=sorted(set(topics)),
         levels=sorted(set(levels)),
         created_by=created_by,
+        makers=sorted(makers),
         created_at=now,
     )
     return key, secret
@@ -91,7 +96,7 @@ async def actor_of_key(session: AsyncSession, secret: str, now: datetime) -> Act
     if found.used_at is None or now - found.used_at > SEEN_EVERY:
         await session.execute(update(ApiKey).where(ApiKey.id == found.id).values(used_at=now))
     topics, levels = (frozenset(limit) or None for limit in (found.topics, found.levels))
-    return Actor(NAMED + found.name, found.role, topics=topics, levels=levels)
+    return Actor(NAMED + found.name, found.role, topics=topics, levels=levels, makers=frozenset(found.makers))
 
 
 async def still_good(session: AsyncSession, names: Iterable[str]) -> set[str]:

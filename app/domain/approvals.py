@@ -8,7 +8,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain import shards
-from app.domain.alerts import Alert
+from app.domain.alerts import Alert, replaced_by
 from app.domain.editors import Editor, Role
 from app.domain.own_browsers import EditorBrowser
 from app.domain.subscriptions import Subscription
@@ -30,10 +30,25 @@ class TwoPeople:
         topics = [topic.id for topic in alert.topics]
         return (await shards.audience(session, topics, alert.level, at)).rings >= self.audience
 
+    async def apply_to_correction(self, session: AsyncSession, right: Alert) -> bool:
+        """As to what it corrects; and wherever there is a rule, to another link than the one that was approved."""
+        before = await replaced_by(session, right)
+        if right.level in self.levels or any(wrong.approved_by for wrong in before):
+            return True
+        if (self.levels or self.audience) and any(
+            wrong.id == right.corrects_id and wrong.url != right.url for wrong in before
+        ):
+            return True
+        if not self.audience:
+            return False
+        ids = [wrong.id for wrong in before]
+        on_their_way = sum(counts["waiting"] for counts in (await shards.progress_of(session, ids)).values())
+        return (await shards.audience_of_correction(session, ids)).rings + on_their_way >= self.audience
 
-async def approvers(session: AsyncSession, *, besides: int | None) -> Sequence[int]:
+
+async def approvers(session: AsyncSession, *, besides: Collection[int]) -> Sequence[int]:
     """Editors who may approve and have a browser on which they can be asked."""
     mine = EditorBrowser.subscription_id == Subscription.id
     reachable = exists().where(EditorBrowser.editor_id == Editor.id, mine, Subscription.ended_at.is_(None))
     able = select(Editor.id).where(Editor.role.in_((Role.EDITOR, Role.OWNER)), Editor.disabled_at.is_(None), reachable)
-    return (await session.scalars(able.where(Editor.id.is_distinct_from(besides)).order_by(Editor.id))).all()
+    return (await session.scalars(able.where(Editor.id.not_in(besides)).order_by(Editor.id))).all()

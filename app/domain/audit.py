@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Identity, or_, select
+from sqlalchemy import BigInteger, Identity, and_, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.base import Base
+
+NOTES = 5  # at most, that stand at somebody's desk
 
 
 class AuditEntry(Base):
@@ -30,6 +32,14 @@ def note(
     entry = AuditEntry(at=now, actor=actor, action=action, subject=subject, detail=detail)
     session.add(entry)
     return entry
+
+
+async def notes_for(session: AsyncSession, email: str, *, owner: bool, since: datetime) -> Sequence[AuditEntry]:
+    """What others did that lets somebody in as this editor or, which owners see, as anybody; the newest first."""
+    links = AuditEntry.action == "link.made"
+    wanted = or_(links, AuditEntry.action == "editor.add") if owner else and_(links, AuditEntry.subject == email)
+    query = select(AuditEntry).where(wanted, AuditEntry.at > since, AuditEntry.actor != email)
+    return (await session.scalars(query.order_by(AuditEntry.id.desc()).limit(NOTES))).all()
 
 
 async def read(

@@ -1,12 +1,25 @@
 """Decisions: what an editor may do with an alert, in which state, and why not in the others."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from app.domain.alerts import NEWSBELL, Alert, AlertState, Level, a_picture, a_title, a_ttl, an_address, some_topics
+from app.domain.alerts import (
+    NEWSBELL,
+    NOTHING_ELSE,
+    Alert,
+    AlertState,
+    Level,
+    a_picture,
+    a_title,
+    a_ttl,
+    an_address,
+    some_topics,
+)
+from app.domain.editors import Actor
 from app.domain.messages import cut
-from app.domain.refusals import Conflict, Forbidden
+from app.domain.refusals import Conflict, Forbidden, Refusal
 from app.domain.topics import Topic
+from app.domain.wall_clock import in_words
 
 # After the click: long enough to see one's own mistake, short enough for news.
 UNDO = timedelta(seconds=10)
@@ -19,21 +32,41 @@ def schedule(alert: Alert, *, by: str, at: datetime, zone: str = "") -> None:
     alert.proposed_by, alert.approved_by = by, None
 
 
-def propose(alert: Alert, *, by: str, at: datetime | None = None, zone: str = "") -> None:
-    """It waits for another person's word; then it goes out at `at`, or at once."""
+def propose(alert: Alert, *, by: str, people: Collection[int] = (), at: datetime | None = None, zone: str = "") -> None:
+    """It waits for another person's word; then it goes out at `at`, or at once. `people`: who may be behind `by`."""
     must_be_open(alert, to_move=True)
+    alert.proposer_ids = sorted(people)
     alert.state, alert.due_at, alert.time_zone = AlertState.PROPOSED, at, zone
     alert.proposed_by, alert.approved_by = by, None
 
 
-def approve(alert: Alert, *, by: str, now: datetime) -> None:
+def approve(alert: Alert, *, by: Actor, now: datetime) -> None:
     """The second person's word. What was to go out by now goes out with the usual moment to take it back."""
     if alert.state is not AlertState.PROPOSED:
         raise Conflict(_nothing_to_approve(alert))
-    if alert.proposed_by == by:
-        raise Forbidden("This takes another person than the one who proposed it.")
+    if because := _one_person(alert, by):
+        raise Forbidden(because)
     _settle(alert, now)
-    alert.approved_by = by
+    alert.approved_by = by.name
+
+
+def _one_person(alert: Alert, by: Actor) -> str:
+    """Why the proposal and this approval may be the word of one person; "" if they cannot be."""
+    proposers = set(alert.proposer_ids)
+    if alert.proposed_by == by.name:
+        return "This takes another person than the one who proposed it."
+    if by.editor_id in proposers:
+        return (
+            f"{alert.proposed_by} counts as you here, for you made the key, the sign-in link or the password. "
+            "This takes another person."
+        )
+    if by.people & proposers:
+        return (
+            "You came in by a sign-in link, or by a password not yet a day old, from somebody who may have proposed "
+            "this as well. Sign in by single sign-on, by a password that you have had for a day, or by a link from "
+            "./newsbell editor link; or let somebody else approve it."
+        )
+    return ""
 
 
 def override(alert: Alert, *, by: str, now: datetime) -> None:
@@ -41,7 +74,7 @@ def override(alert: Alert, *, by: str, now: datetime) -> None:
     if alert.state is not AlertState.PROPOSED:
         raise Conflict(_nothing_to_approve(alert))
     _settle(alert, now)
-    alert.proposed_by = by
+    alert.proposed_by, alert.proposer_ids = by, []
 
 
 def _settle(alert: Alert, now: datetime) -> None:
@@ -56,6 +89,7 @@ def undo(alert: Alert) -> None:
         raise Conflict(f"Too late: this alert is {alert.state}. To stop it where it has not arrived yet, recall it.")
     alert.state, alert.due_at, alert.time_zone = AlertState.DRAFT, None, ""
     alert.proposed_by = alert.approved_by = None
+    alert.proposer_ids = []
 
 
 def edit(
@@ -72,6 +106,8 @@ def edit(
 ) -> None:
     """Only a draft can be changed: what was approved is what goes out. An image of "" is none; None stays as it was."""
     must_be_open(alert)
+    if alert.thread_id and (topics is not None or level is not None or ttl is not None):
+        raise Refusal("A correction goes to those who got the wrong alert: its topics, level and time to live stay.")
     alert.title = alert.title if title is None else a_title(title)
     alert.body = alert.body if body is None else cut(body, 1000)
     alert.url = alert.url if url is None else an_address(url)
@@ -81,6 +117,12 @@ def edit(
     alert.ttl = alert.ttl if ttl is None else a_ttl(ttl)
     if alert.made_by == NEWSBELL:
         alert.made_by = by  # who answers for its words
+
+
+def must_differ(right: Alert, wrong: Alert) -> None:
+    """A correction that would say the same once more."""
+    if all(getattr(right, word) == getattr(wrong, word) for word in ("title", "body", "url", "image")):
+        raise Refusal(NOTHING_ELSE)
 
 
 def must_be_as_read(alert: Alert, version: str | None) -> None:
@@ -101,7 +143,8 @@ def _too_late(alert: Alert) -> str:
             by = alert.proposed_by
             return f"This alert was released by {by} and waits for another person's word. Take it back first."
         case AlertState.SCHEDULED:
-            return f"This alert goes out at {_clock(alert.due_at)} already. Take it back first."
+            assert alert.due_at
+            return f"This alert goes out on {in_words(alert.due_at, alert.time_zone)} already. Take it back first."
         case _:
             return f"This alert was {alert.state} already; it is not sent twice."
 
@@ -110,7 +153,3 @@ def _nothing_to_approve(alert: Alert) -> str:
     if alert.state is AlertState.DRAFT:
         return "This alert was taken back: it is a draft, and nobody asks for approval."
     return _too_late(alert)
-
-
-def _clock(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else "once"

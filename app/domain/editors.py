@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import BigInteger, Identity, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -36,9 +37,16 @@ class Actor:
     role: Role
     editor_id: int | None = None
     session_id: int | None = None  # Of the browser in which the editor is signed in.
+    # Editors who may be acting here themselves: the maker of the key, of the link or of the password that let them in.
+    makers: frozenset[int] = frozenset()
     # A key may be limited to topics (slugs) and levels; None: all.
     topics: frozenset[str] | None = None
     levels: frozenset[str] | None = None
+
+    @property
+    def people(self) -> frozenset[int]:
+        """Every editor who may be behind it. Two words are two people's if nobody can be behind both."""
+        return self.makers if self.editor_id is None else self.makers | {self.editor_id}
 
     def must_be(self, role: Role) -> None:
         if self.role.rank < role.rank:
@@ -60,6 +68,9 @@ class Editor(Base):
     name: Mapped[str] = mapped_column(default="")
     role: Mapped[Role]
     password_hash: Mapped[str | None]  # Argon2; None: signs in by a link or the newsroom's single sign-on only.
+    # Other editors who know the password, since they made the link by which it was set, or typed it themselves.
+    password_makers: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), default=list, server_default="{}")
+    password_set_at: Mapped[datetime | None]
     subject: Mapped[str | None] = mapped_column(unique=True)  # Issuer and subject of the single sign-on.
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
@@ -68,6 +79,9 @@ class Editor(Base):
 
 # What mail programs take, not all that RFC 5322 allows (comments, quotes).
 EMAIL = re.compile(r"[^\s@\"(),:;<>\[\\\]]+@[^\s@\"(),:;<>\[\\\]]+")
+# For so long a password counts as its makers' too. Meanwhile everybody concerned has been told of the link or the new
+# account and can object; and a newsroom whose owner invites everybody can work by its rule from the next day on.
+SETTLED = timedelta(days=1)
 # How exactly "last seen" is kept: writing it at every request would be a write for every glance.
 SEEN_EVERY = timedelta(minutes=1)
 
@@ -96,6 +110,19 @@ def a_name(text: str) -> str:
 
 def an_editor(email: str, *, role: Role, now: datetime, name: str = "") -> Editor:
     return Editor(email=an_email(email), name=a_name(name), role=role, created_at=now)
+
+
+def set_password(editor: Editor, hashed: str, *, makers: Iterable[int], now: datetime) -> None:
+    """`makers`: other editors who know it, as far as we can tell."""
+    editor.password_hash = hashed
+    editor.password_makers, editor.password_set_at = sorted({*makers} - {editor.id}), now
+
+
+def makers_of_password(editor: Editor, now: datetime) -> frozenset[int]:
+    """Editors who may be signing in with it in this one's place."""
+    if editor.password_set_at is None or now >= editor.password_set_at + SETTLED:
+        return frozenset()
+    return frozenset(editor.password_makers)
 
 
 async def add_editor(session: AsyncSession, editor: Editor) -> Editor:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.refusals import Refusal
 from app.domain.time_zones import a_time_zone
+from app.domain.wall_clock import in_words
 
 # News that is further ahead is a plan, and plans change.
 FURTHEST = timedelta(days=30)
@@ -31,9 +32,9 @@ def moment(text: str, zone: str | None, now: datetime) -> datetime:
     except OverflowError:
         raise Refusal("This time is beyond all calendars.") from None
     if at <= now:
-        raise Refusal(f"{_say(written)} has passed.")
+        raise Refusal(f"{in_words(written, zone or '')} has passed.")
     if at > now + FURTHEST:
-        raise Refusal(f"{_say(written)} is more than 30 days ahead.")
+        raise Refusal(f"{in_words(written, zone or '')} is more than 30 days ahead.")
     return at
 
 

@@ -163,16 +163,13 @@ _PLAN = _statements(
 )
 
 # They have the wrong text on their screens, so what they follow, pause or limit since makes no difference.
-_PLAN_CORRECTION = _statements(
-    wants="true",
-    holds="false",
-    audience=f"""
+_TOLD = f"""
             SELECT told.id
             FROM shards CROSS JOIN LATERAL unnest(subscription_ids) WITH ORDINALITY AS told (id, place)
             WHERE alert_id = ANY(CAST(:wrong AS uuid[])) AND accepted > 0
               AND get_byte(outcomes, told.place::int - 1) = {Outcome.ACCEPTED:d}
-    """,
-)
+    """
+_PLAN_CORRECTION = _statements(wants="true", holds="false", audience=_TOLD)
 
 _PLAN_FOR_EDITOR = _statements(
     wants="true",
@@ -188,6 +185,10 @@ _COUNT = text(f"""
                           ELSE 'rings' END AS reason
         FROM subscriptions WHERE ended_at IS NULL AND id = ANY (ARRAY({_FOLLOWERS}))
     ) AS readers GROUP BY lane, reason
+""")
+
+_COUNT_TOLD = text(f"""
+    SELECT lane, count(*) FROM subscriptions WHERE ended_at IS NULL AND id = ANY (ARRAY({_TOLD})) GROUP BY lane
 """)
 
 # Sorting and counting a million readers on disk, in the usual 4 MB, takes longer than the rest of the plan.
@@ -248,6 +249,13 @@ async def audience(session: AsyncSession, topic_ids: Collection[int], level: str
             lanes[lane] += count
     held = {reason: reasons[reason] for reason in ("paused", "level", "quiet_hours", "daily_limit")}
     return Audience(readers=reasons.total(), rings=reasons["rings"], lanes=dict(lanes.most_common()), **held)
+
+
+async def audience_of_correction(session: AsyncSession, wrong: Collection[UUID]) -> Audience:
+    """Who would get a correction that was planned now: nothing of their own holds it back."""
+    lanes = {lane: count for lane, count in await session.execute(_COUNT_TOLD, {"wrong": list(wrong)})}
+    total = sum(lanes.values())
+    return Audience(readers=total, rings=total, paused=0, level=0, quiet_hours=0, daily_limit=0, lanes=lanes)
 
 
 async def _walls(session: AsyncSession, now: datetime) -> dict[str, object]:

@@ -1,10 +1,11 @@
 """Sign-ins: the browsers in which editors are signed in, and links that sign somebody in once."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, ColumnElement, ForeignKey, Identity, LargeBinary, delete, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, joinedload, mapped_column, relationship
 
@@ -51,6 +52,8 @@ class EditorSession(Base):
     key_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)  # Of the cookie's secret.
     editor_id: Mapped[int] = mapped_column(ForeignKey("editors.id", ondelete="CASCADE"), index=True)
     about: Mapped[str]  # Which browser, in words: "Firefox on Linux".
+    # Other editors who may sit there: who made the link by which it was opened, or knew the password.
+    makers: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), default=list, server_default="{}")
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
@@ -65,6 +68,8 @@ class SignInLink(Base):
     key_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     # None: for whoever sets this newsroom up, and thereby becomes its first owner.
     editor_id: Mapped[int | None] = mapped_column(ForeignKey("editors.id", ondelete="CASCADE"), index=True)
+    # The editor who made it, and whoever may have been in their place; nobody: made by a command at the server.
+    makers: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), default=list, server_default="{}")
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
 
@@ -81,11 +86,22 @@ def browser_in_words(user_agent: str) -> str:
     return f"{browser} on {system}" if system else browser
 
 
-def open_session(session: AsyncSession, editor: Editor, *, about: str, now: datetime) -> tuple[EditorSession, str]:
-    """Sign somebody in who has proven who they are: the session, and the secret for the cookie, new each time."""
+def open_session(
+    session: AsyncSession, editor: Editor, *, about: str, now: datetime, makers: Collection[int] = ()
+) -> tuple[EditorSession, str]:
+    """Sign somebody in who has proven who they are: the session, and the secret for the cookie, new each time.
+
+    `makers`: other editors who could have shown the same proof.
+    """
     secret = secrets.token_urlsafe(32)
     opened = EditorSession(
-        key_hash=hash_of(secret), editor=editor, about=about, created_at=now, seen_at=now, expires_at=expiry(now, now)
+        key_hash=hash_of(secret),
+        editor=editor,
+        about=about,
+        makers=sorted({*makers} - {editor.id}),
+        created_at=now,
+        seen_at=now,
+        expires_at=expiry(now, now),
     )
     editor.signed_in_at = now
     session.add(opened)
@@ -113,7 +129,13 @@ async def actor_of_session(session: AsyncSession, secret: str, now: datetime) ->
         # By a statement of its own: a session that is ended at the same moment is no error.
         seen = update(EditorSession).where(EditorSession.id == found.id)
         await session.execute(seen.values(seen_at=now, expires_at=expiry(found.created_at, now)))
-    return Actor(found.editor.email, found.editor.role, editor_id=found.editor_id, session_id=found.id)
+    return Actor(
+        found.editor.email,
+        found.editor.role,
+        editor_id=found.editor_id,
+        session_id=found.id,
+        makers=frozenset(found.makers),
+    )
 
 
 async def still_signed_in(session: AsyncSession, session_ids: Iterable[int]) -> set[int]:
@@ -151,16 +173,22 @@ async def end_sessions(session: AsyncSession, editor_id: int, *, but: int | None
     return len((await session.scalars(query.returning(EditorSession.id))).all())
 
 
-async def make_link(session: AsyncSession, editor: Editor | None, now: datetime) -> str:
+async def make_link(
+    session: AsyncSession, editor: Editor | None, now: datetime, *, makers: Collection[int] = ()
+) -> str:
     """The secret of a link that signs this editor in once, or (None) makes the first owner.
 
-    Whoever asks for another one has lost the one before, so that one ends.
+    Whoever asks for another one has lost the one before, so that one ends. `makers`: who has the link in their hands.
     """
     await end_links(session, editor.id if editor else None)
     secret = secrets.token_urlsafe(32)
-    session.add(
-        SignInLink(key_hash=hash_of(secret), editor_id=editor.id if editor else None, expires_at=now + LINK_LIFE)
+    link = SignInLink(
+        key_hash=hash_of(secret),
+        editor_id=editor.id if editor else None,
+        makers=sorted(makers),
+        expires_at=now + LINK_LIFE,
     )
+    session.add(link)
     return secret
 
 
@@ -182,11 +210,13 @@ async def link_of(session: AsyncSession, secret: str, now: datetime) -> SignInLi
     return found
 
 
-async def use_link(session: AsyncSession, secret: str, now: datetime) -> None:
-    """Of two who use it at once, one is let in."""
-    used = update(SignInLink).where(*_usable(secret, now)).values(used_at=now).returning(SignInLink.key_hash)
-    if await session.scalar(used) is None:
+async def use_link(session: AsyncSession, secret: str, now: datetime) -> frozenset[int]:
+    """Who made it. Of two who use it at once, one is let in."""
+    used = update(SignInLink).where(*_usable(secret, now)).values(used_at=now).returning(SignInLink.makers)
+    makers = await session.scalar(used)
+    if makers is None:
         raise Unauthenticated(SPENT)
+    return frozenset(makers)
 
 
 def _usable(secret: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
