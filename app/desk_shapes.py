@@ -201,6 +201,7 @@ class AlertOut(BaseModel):
     made_by: str
     proposed_by: str | None
     approved_by: str | None
+    held_because: str = Field(description="why a feed's story did not ring by itself, as a sentence; else empty")
     warnings: list[AdviceOut]
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Sessions, transaction
 from app.domain import audit
-from app.domain.feeds import Feed, Policy, State, every_feed, feed_by_url
+from app.domain.feeds import HOURLY_LIMIT, Feed, Policy, State, every_feed, feed_by_url
 from app.domain.refusals import Conflict, Refusal
 from app.polling import poll_now
 from app.sources import add_feed, resume_feed
@@ -30,12 +30,19 @@ def feed_add(
     policy: Annotated[
         Policy, typer.Option(help="auto: every new story rings; draft: it waits for a person; store: it does not ring.")
     ] = Policy.AUTO,
+    tags_add_topics: Annotated[
+        bool, typer.Option("--tags-add-topics", help="Let its stories' own tags add topics to those that you name.")
+    ] = False,
+    hourly_limit: Annotated[
+        int, typer.Option(help="Stories that ring by themselves within an hour, at most; more become drafts.")
+    ] = HOURLY_LIMIT,
 ) -> None:
     """Follow a feed. Its first poll only remembers what is there: nothing old rings."""
 
     async def add(session: AsyncSession) -> None:
-        added = await add_feed(session, url, topic, policy, now())
-        audit.note(session, now(), actor=BY, action="feed.add", subject=added.url, policy=policy, topics=topic)
+        rules: Any = {"tags_add_topics": tags_add_topics, "hourly_limit": hourly_limit}
+        added = await add_feed(session, url, topic, policy, now(), **rules)
+        audit.note(session, now(), actor=BY, action="feed.add", subject=added.url, policy=policy, topics=topic, **rules)
 
     run(add)
     out.print("Added. The worker polls it now; what it lists today is remembered and does not ring.")
@@ -51,6 +58,8 @@ def feed_list(as_json: Json = False) -> None:
             "url": f.url,
             "topics": [t.slug for t in f.topics],
             "policy": f.policy.value,
+            "tags_add_topics": f.tags_add_topics,
+            "hourly_limit": f.hourly_limit,
             "state": f.state.value,
             "polled_at": f.polled_at,
             "next_poll_at": f.next_poll_at,

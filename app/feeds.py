@@ -15,6 +15,7 @@ from app.database import transaction
 from app.domain import audit
 from app.domain.alerts import count_to_come
 from app.domain.editors import Actor
+from app.domain.feed_rings import held_by_feed
 from app.domain.feeds import Feed, State, every_feed, feed_for_change
 from app.domain.lookups import Kind
 from app.domain.refusals import Conflict
@@ -52,8 +53,9 @@ LATELY = timedelta(hours=24)
 async def feeds(here: HereSite, actor: WriterActor) -> FeedsOut:
     """All of them, with what went wrong and when each is asked next."""
     async with transaction(here.sessions) as session:
-        brought = await count_by_feed(session, _now() - LATELY)
-        return FeedsOut(items=[feed_out(feed, brought.get(feed.id, 0)) for feed in await every_feed(session)])
+        brought, held = await count_by_feed(session, _now() - LATELY), await held_by_feed(session, _now() - LATELY)
+        found = await every_feed(session)
+        return FeedsOut(items=[feed_out(feed, brought.get(feed.id, 0), held.get(feed.id, 0)) for feed in found])
 
 
 @router.post("/feeds", status_code=201, responses=problems(401, 403, 409, 413, 422))
@@ -61,9 +63,10 @@ async def follow(actor: OwnerActor, wish: FeedIn, once: Once) -> FeedOut:
     """It is asked at once. What it lists today is remembered and does not ring."""
 
     async def work(session: AsyncSession) -> FeedOut:
-        feed = await add_feed(session, wish.url, wish.topics, wish.policy, once.now)
-        _note(session, actor, "feed.add", feed.url, policy=feed.policy, topics=wish.topics)
-        return feed_out(feed, 0)
+        rules = wish.model_dump(include={"tags_add_topics", "hourly_limit"})
+        feed = await add_feed(session, wish.url, wish.topics, wish.policy, once.now, **rules)
+        _note(session, actor, "feed.add", feed.url, policy=feed.policy, topics=wish.topics, **rules)
+        return feed_out(feed)
 
     return await once(actor, FeedOut, work)
 
@@ -85,7 +88,8 @@ async def change(here: HereSite, actor: OwnerActor, id: Id, wish: FeedChangeIn) 
         before = _said_of(feed)
         if wish.topics is not None:
             feed.topics = await topics_named(session, wish.topics)
-        feed.policy = wish.policy or feed.policy
+        for name, value in wish.model_dump(include=set(RULES), exclude_none=True).items():
+            setattr(feed, name, value)
         if changed := _changes(before, _said_of(feed)):
             _note(session, actor, "feed.change", feed.url, **changed)
         if wish.paused is not None and wish.paused != (feed.state is State.PAUSED):
@@ -95,8 +99,11 @@ async def change(here: HereSite, actor: OwnerActor, id: Id, wish: FeedChangeIn) 
         return await _feed_shown(session, feed)
 
 
+RULES = ("policy", "tags_add_topics", "hourly_limit")
+
+
 def _said_of(feed: Feed) -> dict[str, Any]:
-    return {"policy": feed.policy, "topics": sorted(topic.slug for topic in feed.topics)}
+    return {name: getattr(feed, name) for name in RULES} | {"topics": sorted(topic.slug for topic in feed.topics)}
 
 
 @router.delete("/feeds/{id}", status_code=204, responses=problems(401, 403, 404, 422))
@@ -121,8 +128,8 @@ async def poll(here: HereSite, actor: OwnerActor, id: Id) -> FeedOut:
 
 
 async def _feed_shown(session: AsyncSession, feed: Feed) -> FeedOut:
-    brought = await count_by_feed(session, _now() - LATELY)
-    return feed_out(feed, brought.get(feed.id, 0))
+    brought, held = await count_by_feed(session, _now() - LATELY), await held_by_feed(session, _now() - LATELY)
+    return feed_out(feed, brought.get(feed.id, 0), held.get(feed.id, 0))
 
 
 @router.get("/topics", responses=problems(401, 403))

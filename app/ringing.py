@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import notices, release
 from app.domain import audit, decisions
-from app.domain.alerts import Alert, AlertState, Level, alert_by_id
+from app.domain.alerts import NEWSBELL, Alert, AlertState, Level, alert_by_id
 from app.domain.approvals import TwoPeople, approvers
 from app.domain.decisions import UNDO
 from app.domain.editors import Actor
@@ -87,12 +87,16 @@ class Ringing:
         if wrong is not None:
             await self._stop(wrong, alert)
         if takes_two and not wish.override:
-            people = self.actor.people
-            decisions.propose(alert, by=self.actor.name, people=people, at=wish.at, zone=wish.zone)
-            await self._ask_the_others(alert, wrong)
+            await self.propose(alert, wrong, at=wish.at, zone=wish.zone)
             return
         decisions.schedule(alert, by=self.actor.name, at=due_at, zone=wish.zone)
         await self._scheduled(alert, wish, overrides=takes_two)
+
+    async def propose(
+        self, alert: Alert, wrong: Alert | None = None, *, at: datetime | None = None, zone: str = ""
+    ) -> None:
+        decisions.propose(alert, by=self.actor.name, people=self.actor.people, at=at, zone=zone)
+        await self._ask_the_others(alert, wrong)
 
     async def _takes_two(self, alert: Alert, due_at: datetime) -> bool:
         two = TwoPeople(self.settings.two_people_levels, self.settings.two_people_audience)
@@ -131,16 +135,29 @@ class Ringing:
     async def _ask_the_others(self, alert: Alert, wrong: Alert | None) -> None:
         asked = await approvers(self.session, besides=self.actor.people)
         what = "send this" if wrong is None else f"correct “{wrong.title}” so"
+        asks = "A feed brought this." if self.actor.name == NEWSBELL else f"{self.actor.name} wants to {what}."
         for editor_id in asked:
             await self._tell(
                 editor_id,
                 title=f"Approve? {alert.title}",
-                body=cut(f"{self.actor.name} wants to {what}. {alert.body}", 1000),
+                body=cut(f"{asks} {alert.body}", 1000),
                 url=f"{self.settings.site_url}/desk#/alerts/{alert.id}",
                 of=alert,
                 level=Level.BREAKING,
             )
         self.note("propose", alert, due_at=_iso(alert.due_at), asked=len(asked))
+
+    async def say_held(self, one: Alert, feed: str, count: int, why: str) -> None:
+        """To editors: stories of a feed wait for them as drafts; `one` is the newest."""
+        for editor_id in await approvers(self.session, besides=()):
+            await self._tell(
+                editor_id,
+                title=f"{count} {'story waits' if count == 1 else 'stories wait'} for you: {feed}",
+                body=why,
+                url=f"{self.settings.site_url}/desk#/alerts/{one.id}",
+                of=one,
+                level=Level.NORMAL,
+            )
 
     async def approve(self, alert: Alert) -> None:
         if self.actor.editor_id is None:

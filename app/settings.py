@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     poll_floor: float = Field(
         180.0, gt=0, allow_inf_nan=False, description="seconds between polls of one feed, at least"
     )
+    feeds_hourly_limit: int = Field(
+        60, ge=1, description="stories of all feeds together that ring by themselves within an hour; more become drafts"
+    )
     workers: int = Field(0, ge=0, description="worker processes; 0: one per core")
     oidc_issuer: str = Field(
         "", description="the newsroom's OpenID Connect provider, as it writes its address; empty: no single sign-on"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from app.domain.feeds import Feed, Policy, State
+from app.domain.feeds import HOURLY_LIMIT, Feed, Policy, State
 from app.domain.topics import Topic
 
 CLEAN = r"^[^\x00]*$"
@@ -12,6 +12,9 @@ Slug = Annotated[str, Field(max_length=64, pattern=CLEAN)]
 Slugs = Annotated[list[Slug], Field(max_length=64)]
 Words = Annotated[str, Field(max_length=200, pattern=CLEAN)]
 Synonyms = Annotated[list[Words], Field(max_length=100)]
+HourlyLimit = Annotated[
+    int, Field(ge=1, le=10_000, description="stories that ring by themselves within an hour; more become drafts")
+]
 Address = Annotated[str, Field(min_length=1, max_length=2048, pattern=CLEAN, description="https://…")]
 
 
@@ -22,8 +25,10 @@ class FeedIn(BaseModel):
     )
 
     url: Address
-    topics: Slugs = Field([], description="of every story; besides, each gets those that its own tags speak of")
+    topics: Slugs = Field([], description="for whose followers its stories ring")
     policy: Policy = Field(Policy.AUTO, description="auto: each rings; draft: each waits for a person; store: none")
+    tags_add_topics: bool = Field(False, description="a story may ring for the topics of its own tags, too")
+    hourly_limit: HourlyLimit = HOURLY_LIMIT
 
 
 class FeedChangeIn(BaseModel):
@@ -33,6 +38,8 @@ class FeedChangeIn(BaseModel):
 
     policy: Policy | None = None
     topics: Slugs | None = None
+    tags_add_topics: bool | None = None
+    hourly_limit: HourlyLimit | None = None
     paused: bool | None = None
 
 
@@ -42,6 +49,8 @@ class FeedOut(BaseModel):
     title: str
     policy: Policy
     topics: list[str]
+    tags_add_topics: bool
+    hourly_limit: int
     state: State
     polled_at: AwareDatetime | None
     next_poll_at: AwareDatetime | None
@@ -49,6 +58,7 @@ class FeedOut(BaseModel):
     trouble: str
     misses: int
     stories_24h: int
+    held_back_24h: int = Field(description="above an hourly bound: they did not ring, and wait as drafts")
     baseline_at: AwareDatetime | None
 
 
@@ -114,10 +124,10 @@ class TopicsOut(BaseModel):
     next: None = None
 
 
-def feed_out(feed: Feed, stories: int) -> FeedOut:
+def feed_out(feed: Feed, stories: int = 0, held: int = 0) -> FeedOut:
     alike = {name: getattr(feed, name) for name in FeedOut.model_fields.keys() & set(Feed.__mapper__.columns.keys())}
     topics = [topic.slug for topic in feed.topics]
-    return FeedOut(**alike, topics=topics, state=feed.state, stories_24h=stories)
+    return FeedOut(**alike, topics=topics, state=feed.state, stories_24h=stories, held_back_24h=held)
 
 
 def desk_topic_out(topic: Topic, followers: int, feeds: int) -> DeskTopicOut:

@@ -12,13 +12,11 @@ from datetime import datetime
 from pathlib import Path
 
 import typer
-from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, database
 from app.domain import audit
 from app.domain.editors import an_owner_has_signed_in
-from app.domain.feeds import Feed, Policy
 from app.domain.refusals import Refusal
 from app.domain.sign_ins import link_address, make_link
 from app.embedded import serving
@@ -26,7 +24,7 @@ from app.logs import speak
 from app.migrate import migrate, must_be_current
 from app.oidc import SingleSignOn
 from app.settings import Settings
-from app.sources import add_feed, load_starter
+from app.sources import DEMO_HOURLY_LIMIT, follow_demo, load_starter
 from app.startup import as_given, ensure_key, must_be_free, must_be_the_readers_key, must_have_a_contact
 from app.supervisor import Child, supervise
 
@@ -77,6 +75,7 @@ def _adapted(settings: Settings, *, host: str, port: int, demo: bool) -> Setting
         # A demo keeps to itself: its made-up stories never mix with a newsroom's data.
         changes["allow_private_addresses"] = True
         changes["poll_floor"] = min(settings.poll_floor, 5.0)
+        changes["feeds_hourly_limit"] = DEMO_HOURLY_LIMIT
         changes["data_dir"] = settings.data_dir.absolute() / "demo"
         changes["site_name"] = "The Demo Courier"
     return settings.model_copy(update=changes)
@@ -117,8 +116,8 @@ def _prepare(url: str, *, demo_feed: str | None) -> str | None:
             async with database.transaction(sessions) as session:
                 now = clock.now()
                 await load_starter(session, now, feeds=demo_feed is None)
-                if demo_feed and not await session.scalar(select(exists().where(Feed.url == demo_feed))):
-                    await add_feed(session, demo_feed, ["world-news"], Policy.AUTO, now)
+                if demo_feed:
+                    await follow_demo(session, demo_feed, now)
                 return None if await an_owner_has_signed_in(session) else await _first_owner_link(session, now)
         finally:
             await engine.dispose()

@@ -59,8 +59,10 @@ export function composer(pane, desk, draft) {
   );
   const beside = make("div", { className: "beside" }, audience.element, view.warnings, shown.element);
   const title = make("h1", {}, draft.id ? "Draft" : "New alert");
+  const held = draft.held_because ? [make("p", { className: "note" }, draft.held_because)] : [];
   pane.append(
     title,
+    ...held,
     make("div", { className: "composing" }, form, beside),
     make("div", { className: "foot" }, view.problem, view.saved, buttons),
   );

@@ -17,7 +17,7 @@ export function proposed(pane, desk, alert) {
     make("h1", {}, mine ? "Waits for a second person" : "Your word is asked"),
     text(alert, desk),
     audience,
-    make("p", {}, `${alert.proposed_by} wants to send it${at(alert)}. `, mine ? THEIRS : YOURS),
+    make("p", {}, alert.proposed_by === "newsbell" ? FEEDS : `${alert.proposed_by} wants to send it${at(alert)}. `, mine ? THEIRS : YOURS),
   ];
   const approve = act(desk, alert, "Approve and send", "approve", "main send", { version: alert.version });
   const back = act(desk, alert, mine ? "Take it back" : "Not so: back to the draft", "undo");
@@ -33,6 +33,7 @@ export function proposed(pane, desk, alert) {
 }
 
 const THEIRS = "Another editor has to approve: they have been asked in their own browsers, and see it here.";
+const FEEDS = "A feed brought it, and the rule of this newsroom asks for a person’s word. ";
 const YOURS = "Read it once more: with your word it goes out, after ten seconds in which it can be taken back.";
 
 async function reach({ topics, level, due_at: at, due_in: ahead }) {

@@ -16,16 +16,38 @@ const POLICIES = [
 ];
 
 /** What is decided about a feed, now or later. */
-export function feedChoices(topics, { policy = "draft", topics: on = [] } = {}) {
+export function feedChoices(topics, feed = {}) {
+  const { policy = "draft", topics: on = [], tags_add_topics: tags = false, hourly_limit: most = 20 } = feed;
   const options = topics.map(({ slug, name, description }) => ({ value: slug, words: name, about: description }));
-  const hint = "Every story of this feed belongs to these. What a story’s own tags say comes on top.";
+  const hint = "Every story of this feed is for those who follow these.";
   const parts = [
     choices({ legend: "A new story", type: "radio", name: "policy", options: POLICIES, chosen: [policy] }),
   ];
   if (options.length)
     parts.push(choices({ legend: "Topics", type: "checkbox", name: "topics", options, chosen: on, hint }));
+  parts.push(
+    choices({
+      legend: "Tags",
+      type: "checkbox",
+      name: "tags",
+      options: [{ value: "add", words: "Tags of its stories may add topics", about: ADD }],
+      chosen: tags ? ["add"] : [],
+    }),
+    field({ label: "Alerts within an hour, at most", name: "most", type: "number", min: 1, max: 10_000, value: most, hint: MOST }),
+  );
   return parts;
 }
+
+const ADD = "The publisher’s own words then decide, besides you, whom a story rings for.";
+const MOST = "What comes on top does not ring: it waits as a draft for an editor.";
+
+/** What was decided. */
+export const feedRules = (whole) => ({
+  policy: chosen(whole, "policy")[0],
+  topics: chosen(whole, "topics"),
+  tags_add_topics: chosen(whole, "tags").length > 0,
+  hourly_limit: Number(whole.elements.most.value),
+});
 
 /** `desk`: {topics, say, refresh}; `back` gets the keyboard when it is over. */
 export function addFeed(place, desk, back) {
@@ -85,9 +107,7 @@ function shown(place, url, found, desk, close) {
     action: "Add this feed",
     cancel: close,
     send: async (whole) => {
-      await call("POST", "api/feeds", {
-        body: { url, policy: chosen(whole, "policy")[0], topics: chosen(whole, "topics") },
-      });
+      await call("POST", "api/feeds", { body: { url, ...feedRules(whole) } });
       desk.say("The feed is added, and asked for the first time now.");
       close();
       await desk.refresh();

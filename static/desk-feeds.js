@@ -1,9 +1,9 @@
 // Where stories come from and what readers follow: feeds and topics.
 
 import { call } from "./api.js";
-import { addFeed, feedChoices } from "./desk-feed-add.js";
+import { addFeed, feedChoices, feedRules } from "./desk-feed-add.js";
 import { counted } from "./desk-figures.js";
-import { chosen, doing, form, sure } from "./desk-forms.js";
+import { doing, form, sure } from "./desk-forms.js";
 import { loading } from "./desk-loading.js";
 import { ahead } from "./desk-times.js";
 import { addTopic, topicsPart } from "./desk-topics.js";
@@ -127,9 +127,20 @@ function facts(feed, topics) {
         ? [ahead(new Date(feed.next_poll_at), Date.now()), because(feed)]
         : [feed.state === "paused" ? "when somebody resumes it" : "at once"],
     ],
-    ["New stories", [POLICIES[feed.policy], small(`${counted(feed.stories_24h, "story", "stories")} in 24 hours`)]],
-    ["Topics", [followed.length ? new Intl.ListFormat(language).format(followed) : "by each story’s own tags only"]],
+    ["New stories", [POLICIES[feed.policy], small(brought(feed))]],
+    ["Topics", ofTopics(followed, feed.tags_add_topics)],
   ]);
+}
+
+function brought({ stories_24h: stories, held_back_24h: held, hourly_limit: most }) {
+  const back = held ? `, ${held} held back as drafts: at most ${most} ring within an hour` : "";
+  return `${counted(stories, "story", "stories")} in 24 hours${back}`;
+}
+
+function ofTopics(followed, tags) {
+  const names = new Intl.ListFormat(language).format(followed);
+  if (!tags) return [names || "none: its stories ring for nobody"];
+  return names ? [names, small("and those of each story’s own tags")] : ["by each story’s own tags only"];
 }
 
 export function grid(entries) {
@@ -189,7 +200,7 @@ function edited(feed, topics, desk, place, bar, change) {
     action: "Save the changes",
     cancel: back,
     send: async (whole) => {
-      await change({ policy: chosen(whole, "policy")[0], topics: chosen(whole, "topics") });
+      await change(feedRules(whole));
       desk.say("Saved. It counts from the next story on.");
       back();
       await desk.refresh();

@@ -641,7 +641,8 @@ async def add_sources(url: str, publisher: Publisher) -> None:
             await add_topic(session, slug, name)
         for path, topic in FEEDS.items():
             publisher.publish(f"An old story of {TOPICS[topic]}", path=path)
-            await add_feed(session, publisher.feed_url(path), [topic], Policy.AUTO, datetime.now(UTC))
+            now = datetime.now(UTC)
+            await add_feed(session, publisher.feed_url(path), [topic], Policy.AUTO, now, tags_add_topics=True)
     await engine.dispose()
 
 

@@ -301,7 +301,7 @@ async def test_a_story_becomes_an_alert_of_its_topics(session: AsyncSession) -> 
     russia, ukraine = await a_topic_row(session, "russia"), await a_topic_row(session, "ukraine")
     entry = an_entry(title="T" * 500, summary="word " * 1000)
     story = await a_story_row(session, russia, ukraine, entry=entry)
-    alert = from_story(story, NOW)
+    alert = from_story(story, story.topics, NOW)
     session.add(alert)
     await session.flush()
     assert (alert.topics, alert.url, alert.story_id) == ([russia, ukraine], entry.url, story.id)
@@ -311,24 +311,24 @@ async def test_a_story_becomes_an_alert_of_its_topics(session: AsyncSession) -> 
 
 async def test_a_story_has_one_alert(session: AsyncSession) -> None:
     story = await a_story_row(session, await a_topic_row(session))
-    session.add(from_story(story, NOW))
+    session.add(from_story(story, story.topics, NOW))
     await session.flush()
     with pytest.raises(IntegrityError):
         async with session.begin_nested():
-            session.add(from_story(story, NOW))
+            session.add(from_story(story, story.topics, NOW))
 
 
 async def test_a_storys_alert_has_its_picture_if_a_browser_can_load_it(session: AsyncSession) -> None:
     story = await a_story_row(session, await a_topic_row(session))
     for image, kept in (("https://news.example/1.jpg", "https://news.example/1.jpg"), ("/1.jpg", None), (None, None)):
         story.image = image
-        assert from_story(story, NOW).image == kept
+        assert from_story(story, story.topics, NOW).image == kept
 
 
 async def test_what_was_made_of_stories_is_found(session: AsyncSession) -> None:
     topic = await a_topic_row(session)
     stories = [await a_story_row(session, topic) for _ in range(3)]
-    alert = from_story(stories[1], NOW)
+    alert = from_story(stories[1], [topic], NOW)
     session.add(alert)
     await session.flush()
     assert await alerts_of(session, [story.id for story in stories]) == {stories[1].id: alert}

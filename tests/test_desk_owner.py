@@ -149,9 +149,17 @@ def test_a_feed_is_looked_at_before_it_is_added(owner: AtFirefox, publisher: Pub
     owner.until_text("Lviv opens a library", ".preview-list")
     assert "Matches Ukraine" in owner.text(".preview-list")
     owner.choose("policy", "store")
+    owner.choose("tags", "add")
+    owner.fill("Alerts within an hour, at most", "7")
     owner.click("Add this feed")
     owner.until_text("library.xml", ".feeds")
-    assert "Stories are only remembered" in owner.text(".feeds li:last-child")
+    added = owner.text(".feeds li:last-child")
+    assert "Stories are only remembered" in added
+    assert "by each story’s own tags only" in added
+    owner.click_at(".feeds > li:last-child .buttons button:nth-last-child(2)")
+    owner.choose("tags", "add")
+    owner.click("Save the changes")
+    owner.until_text("none: its stories ring for nobody", ".feeds li:last-child")
 
 
 def test_what_is_no_feed_is_said_to_be_none(owner: AtFirefox) -> None:

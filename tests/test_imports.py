@@ -31,6 +31,7 @@ NOUNS = [
     "entries",
     "topics",
     "feeds",
+    "feed_rings",
     "stories",
     "messages",
     "editors",

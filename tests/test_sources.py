@@ -2,11 +2,11 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.feeds import Feed, Policy, every_feed
+from app.domain.feeds import Feed, Policy, State, every_feed
 from app.domain.refusals import Refusal
 from app.domain.topics import every_topic, spoken_of
 from app.polling import without_poll
-from app.sources import add_feed, add_topic, load_starter
+from app.sources import DEMO_HOURLY_LIMIT, add_feed, add_topic, follow_demo, load_starter
 from tests.makers import NOW, a_feed_row, a_topic_row
 
 URL = "https://publisher.example/rss"
@@ -55,6 +55,26 @@ async def test_a_first_start_loads_the_starter_file(session: AsyncSession) -> No
     feeds = await every_feed(session)
     assert all(feed.topics and feed.policy is Policy.AUTO and feed.url.startswith("https://") for feed in feeds)
     assert await polls(session) == len(feeds) > 0
+
+
+async def test_the_demos_feed_follows_its_publisher_to_another_port(session: AsyncSession) -> None:
+    """What earlier starts at other ports left behind goes: it would be in trouble for ever."""
+    await load_starter(session, NOW, feeds=False)
+    await follow_demo(session, "http://127.0.0.1:8001/feed.xml", NOW)
+    [feed] = await every_feed(session)
+    feed.title, feed.etag, feed.misses, feed.trouble = "The Demo Courier", '"1"', 7, "Nobody answers."
+    left = await add_feed(session, "http://127.0.0.1:8031/feed.xml", ["world-news"], Policy.AUTO, NOW)
+    own = await add_feed(session, URL, ["world-news"], Policy.AUTO, NOW)
+    for port in (8011, 8011, 8031):
+        await follow_demo(session, f"http://127.0.0.1:{port}/feed.xml", NOW)
+        now = {one.id: one.url for one in await every_feed(session)}
+        assert now == {feed.id: f"http://127.0.0.1:{port}/feed.xml", own.id: URL}
+    assert left.id not in now
+    [moved, _] = await every_feed(session)
+    assert (moved.state, moved.etag, moved.misses, moved.trouble) == (State.NEW, None, 0, "")
+    assert feed.tags_add_topics and feed.hourly_limit == DEMO_HOURLY_LIMIT
+    at_once = "SELECT count(*) FROM procrastinate_jobs WHERE (args->>'feed_id')::int = :id AND priority > 0"
+    assert await session.scalar(text(at_once), {"id": feed.id}) == 1
 
 
 async def test_a_second_start_changes_nothing(session: AsyncSession) -> None:

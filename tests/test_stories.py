@@ -11,7 +11,7 @@ from sqlalchemy.orm import selectinload
 from app.database import Sessions, transaction
 from app.domain.entries import Entry
 from app.domain.feeds import Feed
-from app.domain.stories import Story, StoryKey, a_story, canonical, latest, names_of, remember, rings
+from app.domain.stories import Listed, Story, StoryKey, a_story, canonical, is_news, latest, names_of, remember
 from app.domain.topics import every_topic
 from tests.makers import NOW, a_feed_row, a_story_row, a_topic_row, an_entry
 
@@ -155,7 +155,7 @@ async def test_a_new_story_has_the_topics_of_its_feed_and_of_its_tags(session: A
     feed = await a_feed_row(session, world)
     brought = await remember(session, feed, [an_entry(tags=["Україна", "World news", "Sport"])], [ukraine, world], NOW)
     [story] = brought.fresh
-    assert (story.topics, story.feeds, story.seen_at, brought.widened) == ([world, ukraine], [feed], NOW, [])
+    assert (story.topics, story.feeds, story.seen_at, brought.known) == ([world, ukraine], [feed], NOW, [])
 
 
 async def test_a_story_in_two_feeds_is_one_story_of_both_topics(session: AsyncSession) -> None:
@@ -163,18 +163,19 @@ async def test_a_story_in_two_feeds_is_one_story_of_both_topics(session: AsyncSe
     one, other = await a_feed_row(session, world), await a_feed_row(session, ukraine)
     first = await remember(session, one, [an_entry("a", guid="1")], [], NOW)
     second = await remember(session, other, [an_entry("a", guid="2")], [], NOW + MINUTE)
-    assert (len(first.fresh), first.widened) == (1, [])
-    assert (second.fresh, second.widened) == ([], first.fresh)
+    assert (len(first.fresh), first.known) == (1, [])
+    assert (second.fresh, second.known) == ([], first.fresh)
     [story] = await stored(session)
     assert (story.topics, story.feeds, story.seen_at) == ([world, ukraine], [one, other], NOW)
 
 
-async def test_two_feeds_with_the_same_topic_widen_nothing(session: AsyncSession) -> None:
+async def test_what_another_feed_has_listed_before_is_known_and_new_from_this_one(session: AsyncSession) -> None:
     world = await a_topic_row(session, "world-news")
     one, other = await a_feed_row(session, world), await a_feed_row(session, world)
     await remember(session, one, [an_entry("a")], [], NOW)
-    second = await remember(session, other, [an_entry("a")], [], NOW)
-    assert (second.fresh, second.widened) == ([], [])
+    [again] = (await remember(session, other, [an_entry("a")], [], NOW)).listed
+    assert (again.fresh, again.first, again.topics) == (False, True, [world])
+    assert (await remember(session, other, [an_entry("a")], [], NOW)).listed == []
     assert [story.feeds for story in await stored(session)] == [[one, other]]
 
 
@@ -186,7 +187,7 @@ async def test_a_story_seen_again_brings_nothing(session: AsyncSession) -> None:
     moved = replace(entry, url="https://publisher.example/another-slug")
     for again in (entry, edited, moved, replace(moved, guid=None)):
         brought = await remember(session, feed, [again], [], NOW + MINUTE)
-        assert (brought.fresh, brought.widened) == ([], [])
+        assert (brought.fresh, brought.known) == ([], [])
     assert [story.title for story in await stored(session)] == [entry.title]
 
 
@@ -208,7 +209,7 @@ async def test_an_item_that_a_document_repeats_is_one_story_with_all_its_tags(se
     twice = [an_entry("a", tags=["Russia"]), an_entry("a", tags=["Ukraine"])]
     brought = await remember(session, feed, twice, [russia, ukraine], NOW)
     assert [story.topics for story in brought.fresh] == [[russia, ukraine]]
-    assert brought.widened == []
+    assert brought.known == []
 
 
 async def test_a_story_of_no_topic_is_remembered_all_the_same(session: AsyncSession) -> None:
@@ -219,7 +220,7 @@ async def test_a_story_of_no_topic_is_remembered_all_the_same(session: AsyncSess
 async def test_nothing_comes_of_an_empty_document(session: AsyncSession) -> None:
     feed = await a_feed_row(session)
     brought = await remember(session, feed, [], [], NOW)
-    assert (brought.fresh, brought.widened) == ([], [])
+    assert (brought.fresh, brought.known) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -245,10 +246,10 @@ async def test_two_polls_at_the_same_time_make_one_story(sessions: Sessions) -> 
             feed = await session.get_one(Feed, feed_id, options=[selectinload(Feed.topics)])
             entries = [an_entry(f"story-{n}", guid=f"{feed_id} {n}") for n in range(20)]
             brought = await remember(session, feed, entries, await every_topic(session), NOW)
-            return len(brought.fresh), len(brought.widened)
+            return len(brought.fresh), len(brought.known)
 
     brought = await asyncio.gather(*map(poll, ids))
-    assert sorted(brought) == [(0, 0), (0, 0), (0, 20), (20, 0)]
+    assert sorted(brought) == [(0, 20), (0, 20), (0, 20), (20, 0)]
     async with transaction(sessions) as session:
         stories = await stored(session)
         assert len(stories) == 20
@@ -261,21 +262,42 @@ async def test_two_polls_at_the_same_time_make_one_story(sessions: Sessions) -> 
 
 
 @pytest.mark.parametrize(
-    "published_at, baseline, ring",
+    "published_at, seen_at, news",
     [
-        (None, False, True),
-        (NOW, False, True),
-        (NOW - 23 * HOUR, False, True),
-        (NOW - 24 * HOUR, False, False),
-        (NOW - 365 * 24 * HOUR, False, False),
-        (NOW + 2 * HOUR, False, True),  # A publisher's clock, or its zone, is wrong.
-        (None, True, False),
-        (NOW, True, False),
+        (None, NOW, True),
+        (NOW, NOW, True),
+        (NOW - 23 * HOUR, NOW, True),
+        (NOW - 24 * HOUR, NOW, False),
+        (NOW - 365 * 24 * HOUR, NOW, False),
+        (NOW + 2 * HOUR, NOW, True),  # A publisher's clock, or its zone, is wrong.
+        (None, NOW - 5 * HOUR, True),  # Another feed has listed it for a while.
+        (None, NOW - 6 * HOUR, False),
+        (NOW, NOW - 6 * HOUR, False),
     ],
 )
-def test_neither_a_backlog_nor_an_old_story_rings(published_at: datetime | None, baseline: bool, ring: bool) -> None:
-    story = a_story(an_entry(published_at=published_at), NOW)
-    assert rings(story, baseline=baseline, now=NOW) is ring
+def test_an_old_story_is_no_news(published_at: datetime | None, seen_at: datetime, news: bool) -> None:
+    entry = an_entry(published_at=published_at)
+    listed = Listed(a_story(entry, seen_at), entry, [], fresh=seen_at == NOW, first=True)
+    assert is_news(listed, NOW) is news
+
+
+async def test_tags_ring_only_where_the_owner_said_so_and_are_shown_all_the_same(session: AsyncSession) -> None:
+    russia, ukraine = await a_topic_row(session, "russia"), await a_topic_row(session, "ukraine")
+    careful, open_minded = await a_feed_row(session, russia), await a_feed_row(session, russia)
+    open_minded.tags_add_topics = True
+    for feed, rings_for in ((careful, [russia]), (open_minded, [russia, ukraine])):
+        [one] = (await remember(session, feed, [an_entry(tags=["Ukraine"])], [russia, ukraine], NOW)).listed
+        assert (one.topics, one.story.topics) == (rings_for, [russia, ukraine])
+
+
+async def test_a_story_that_gains_a_tag_rings_for_that_alone(session: AsyncSession) -> None:
+    russia, ukraine = await a_topic_row(session, "russia"), await a_topic_row(session, "ukraine")
+    feed = await a_feed_row(session, russia)
+    feed.tags_add_topics = True
+    entry = an_entry("a")
+    await remember(session, feed, [entry], [russia, ukraine], NOW)
+    [one] = (await remember(session, feed, [replace(entry, tags=("Ukraine",))], [russia, ukraine], NOW)).listed
+    assert (one.topics, one.first, one.fresh) == ([ukraine], False, False)
 
 
 # The newest

@@ -86,7 +86,7 @@ async def run(settings: Settings, database_url: str) -> None:
         looking = asyncio.create_task(pace.run())
         parts.callback(looking.cancel)
         fanout = Fanout(sessions, pusher, signer, pace, draining)
-        poller = Poller(sessions, publishers, parser, every=settings.poll_every)
+        poller = Poller(sessions, publishers, parser, settings)
         assign(jobs, sessions, draining, fanout, poller, LookUp(sessions, publishers, parser))
         watching = asyncio.create_task(fanout.watch())
         parts.callback(watching.cancel)

@@ -11,15 +11,15 @@ from sqlalchemy.orm import selectinload
 
 from app import clock
 from app.database import Sessions, transaction
-from app.domain.alerts import alert_of, from_story
 from app.domain.entries import Entry
-from app.domain.feeds import Feed, Policy, next_poll, why_then
-from app.domain.stories import STILL_FRESH, Story, remember, rings
+from app.domain.feeds import Feed, next_poll, why_then
+from app.domain.stories import remember
 from app.domain.topics import every_topic
 from app.polling import enqueue_poll
-from app.release import release, widen
+from app.settings import Settings
 from worker.fetch import Fetched, NotModified, Publishers, Unreachable, Validators, bare
 from worker.parse import Parsed, Parser, Unreadable
+from worker.ring import Ring
 
 log = logging.getLogger("newsbell.poll")
 
@@ -37,8 +37,9 @@ class Found:
 
 
 class Poller:
-    def __init__(self, sessions: Sessions, publishers: Publishers, parser: Parser, *, every: timedelta) -> None:
-        self.sessions, self.publishers, self.parser, self.every = sessions, publishers, parser, every
+    def __init__(self, sessions: Sessions, publishers: Publishers, parser: Parser, settings: Settings) -> None:
+        self.sessions, self.publishers, self.parser, self.settings = sessions, publishers, parser, settings
+        self.every = settings.poll_every
 
     async def poll_feed(self, feed_id: int) -> None:
         async with transaction(self.sessions) as session:
@@ -77,7 +78,7 @@ class Poller:
         if found.validators:
             feed.etag, feed.last_modified = found.validators.etag, found.validators.last_modified
         feed.title = found.title or feed.title
-        await self._ring(session, feed, found.entries, now)
+        await self._bring(session, feed, found.entries, now)
         feed.next_poll_at = next_poll(
             every=self.every,
             misses=feed.misses,
@@ -91,35 +92,15 @@ class Poller:
         if found.trouble:
             log.warning("feed %d (%s): %s", feed.id, feed.title or bare(feed.url), found.trouble)
 
-    async def _ring(self, session: AsyncSession, feed: Feed, entries: Sequence[Entry], now: datetime) -> None:
+    async def _bring(self, session: AsyncSession, feed: Feed, entries: Sequence[Entry], now: datetime) -> None:
         if not entries:
             return
         baseline = feed.baseline_at is None
         # Publishers list the newest first; remembered last, it is the newest here too.
         remembered = await remember(session, feed, list(reversed(entries)), await every_topic(session), now)
         feed.baseline_at = feed.baseline_at or now
-        rang = 0
-        for story in remembered.fresh:
-            if rings(story, baseline=baseline, now=now):
-                rang += await self._alert(session, feed, story, now)
-        for story in remembered.widened:
-            if not baseline and story.seen_at > now - STILL_FRESH:
-                await self._widen(session, story)
-        if remembered.fresh:
-            log.info("feed %d (%s): %d new stories, %d ring", feed.id, feed.title, len(remembered.fresh), rang)
-
-    async def _alert(self, session: AsyncSession, feed: Feed, story: Story, now: datetime) -> bool:
-        if feed.policy is Policy.STORE or not story.topics:
-            return False
-        alert = from_story(story, now)
-        session.add(alert)
-        await session.flush()
-        if feed.policy is Policy.DRAFT:
-            return False
-        await release(session, alert, now)
-        return True
-
-    async def _widen(self, session: AsyncSession, story: Story) -> None:
-        alert = await alert_of(session, story)
-        if alert is not None:
-            await widen(session, alert, story.topics)
+        ring = Ring(session, self.settings, feed, now)
+        if not baseline:
+            await ring.bring(remembered.listed)
+        if new := len(remembered.fresh):
+            log.info("feed %d (%s): %d new stories, %d ring, %d held", feed.id, feed.title, new, ring.rang, ring.held)

@@ -107,6 +107,9 @@ class Alert(Base):
     # An alert is corrected once; who finds its correction wrong as well corrects that one.
     corrects_id: Mapped[UUID | None] = mapped_column(ForeignKey("alerts.id", ondelete="SET NULL"), unique=True)
     thread_id: Mapped[UUID | None] = mapped_column(index=True)  # The first alert of a row of corrections.
+    held_because: Mapped[str] = mapped_column(
+        default="", server_default=""
+    )  # Why a feed's story did not ring by itself.
     # A correction of what is still under way: whoever gets that yet is a recipient too, so it cannot end before.
     growing: Mapped[bool] = mapped_column(default=False, server_default=false())
     recipients: Mapped[int] = mapped_column(default=0)
@@ -143,7 +146,8 @@ class Alert(Base):
     @property
     def chosen(self) -> bool:
         """A person has settled its topics: what a feed learns later does not widen it."""
-        return self.made_by not in (None, NEWSBELL) or self.proposed_by is not None
+        by_feed = self.made_by in (None, NEWSBELL) and self.proposed_by in (None, NEWSBELL)
+        return not by_feed or self.approved_by is not None
 
     def release(self, now: datetime) -> None:
         if self.state not in (AlertState.DRAFT, AlertState.SCHEDULED):
@@ -270,13 +274,14 @@ def a_correction(
     )
 
 
-def from_story(story: Story, now: datetime) -> Alert:
+def from_story(story: Story, topics: Sequence[Topic], now: datetime) -> Alert:
+    """For the followers of `topics`: whom it may ring for is not what it speaks of."""
     return an_alert(
         title=story.title,
         body=cut(story.summary, 300),
         url=story.url,
         image=story.image if ADDRESS.fullmatch(story.image or "") else None,
-        topics=story.topics,
+        topics=topics,
         story=story,
         now=now,
     )

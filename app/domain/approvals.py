@@ -8,10 +8,11 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain import shards
-from app.domain.alerts import Alert, replaced_by
+from app.domain.alerts import Alert, Level, replaced_by
 from app.domain.editors import Editor, Role
 from app.domain.own_browsers import EditorBrowser
 from app.domain.subscriptions import Subscription
+from app.domain.topics import Topic
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class TwoPeople:
 
     async def apply_to(self, session: AsyncSession, alert: Alert, at: datetime) -> bool:
         """`at`: when it is to go out. At night a few are awake whom it rings for; in the morning it rings for all."""
-        if alert.level in self.levels:
+        return await self.hold_for(session, alert.level, alert.topics, at)
+
+    async def hold_for(self, session: AsyncSession, level: Level, topics: Sequence[Topic], at: datetime) -> bool:
+        if level in self.levels:
             return True
         if not self.audience:
             return False
-        topics = [topic.id for topic in alert.topics]
-        return (await shards.audience(session, topics, alert.level, at)).rings >= self.audience
+        return (await shards.audience(session, [topic.id for topic in topics], level, at)).rings >= self.audience
 
     async def apply_to_correction(self, session: AsyncSession, right: Alert) -> bool:
         """As to what it corrects; and wherever there is a rule, to another link than the one that was approved."""

@@ -5,6 +5,7 @@ from app.domain.api_keys import ApiKey
 from app.domain.audit import AuditEntry
 from app.domain.base import Base
 from app.domain.editors import Editor
+from app.domain.feed_rings import FeedRings
 from app.domain.feeds import Feed
 from app.domain.guesses import Guess
 from app.domain.lanes import Lane
@@ -31,6 +32,7 @@ __all__ = [
     "EditorBrowser",
     "EditorSession",
     "Feed",
+    "FeedRings",
     "Guess",
     "Lane",
     "Lookup",

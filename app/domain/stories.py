@@ -128,12 +128,31 @@ def _short(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
 
 
+@dataclass
+class Listed:
+    """A story as one feed lists it in one poll."""
+
+    story: Story
+    entry: Entry
+    topics: list[Topic]  # For whose followers this feed may ring with it.
+    fresh: bool  # Nobody has listed it before.
+    first: bool  # This feed has not.
+
+
 @dataclass(frozen=True)
 class Remembered:
-    """What one poll brought: stories never seen before, and known ones that gained a topic or an address."""
+    """What one poll brought that is new to us, or new from this feed, or of a topic that it was not of before."""
 
-    fresh: list[Story]
-    widened: list[Story]
+    listed: list[Listed]
+
+    @property
+    def fresh(self) -> list[Story]:
+        return [one.story for one in self.listed if one.fresh]
+
+    @property
+    def known(self) -> list[Story]:
+        """Seen before: in another feed, or in this one without a topic that it has gained."""
+        return [one.story for one in self.listed if not one.fresh]
 
 
 async def remember(
@@ -141,34 +160,39 @@ async def remember(
 ) -> Remembered:
     """Store what is new and attach what is known to this feed and its topics.
 
+    Readers' pages show a story under every topic that its tags speak of. Whom a feed may ring for is another question:
+    the followers of the topics that its owner has filed it under, and of those in tags only if the owner said so.
+
     Storing is one at a time across all workers (a few milliseconds each), so two feeds that bring the same story at
     once still make one story of it.
     """
     await session.execute(select(func.pg_advisory_xact_lock(func.hashtext("stories"))))
     names = names_of(feed.id, entries)
     known = await _known(session, {name for some in names for name in some})
-    fresh: dict[int, Story] = {}
-    widened: dict[int, Story] = {}
+    listed: dict[int, Listed] = {}
     for entry, some in zip(entries, names, strict=True):
-        wanted = _distinct([*feed.topics, *spoken_of(topics, entry.tags)])
+        tagged = spoken_of(topics, entry.tags)
         story = next((known[name] for name in some if name in known), None)
+        fresh = story is None
         if story is None:
             story = a_story(entry, now)
             session.add(story)
             await session.flush()
-            fresh[story.id] = story
-        elif gained := [t for t in wanted if t not in story.topics]:
-            if story.id not in fresh:
-                widened[story.id] = story
-            wanted = gained
-        else:
-            wanted = []
-        story.topics.extend(wanted)
-        if feed not in story.feeds:
+        gained = [topic for topic in _distinct([*feed.topics, *tagged]) if topic not in story.topics]
+        story.topics.extend(gained)
+        first = feed not in story.feeds
+        if first:
             story.feeds.append(feed)
+        may_ring = _distinct([*feed.topics, *(tagged if feed.tags_add_topics else [])])
+        here = listed.get(story.id)
+        if here is not None:  # A document that has it twice, perhaps with other tags.
+            here.topics = _distinct([*here.topics, *may_ring])
+        elif first or gained:
+            wanted = may_ring if first else [topic for topic in may_ring if topic in gained]
+            listed[story.id] = Listed(story, entry, wanted, fresh, first)
         await _name(session, story, some)
         known.update(dict.fromkeys(some, story))
-    return Remembered(list(fresh.values()), list(widened.values()))
+    return Remembered(list(listed.values()))
 
 
 def a_story(entry: Entry, now: datetime) -> Story:
@@ -184,9 +208,17 @@ def a_story(entry: Entry, now: datetime) -> Story:
     )
 
 
-def rings(story: Story, *, baseline: bool, now: datetime) -> bool:
-    """Whether a story seen for the first time is news: not a feed's backlog, not an old piece that turned up late."""
-    return not baseline and (story.published_at is None or story.published_at > now - TOO_OLD_TO_RING)
+def is_news(listed: Listed, now: datetime) -> bool:
+    """Not an old piece that turned up late, and not one that some feed has listed for hours."""
+    published = listed.entry.published_at
+    young = published is None or published > now - TOO_OLD_TO_RING
+    return young and (listed.fresh or listed.story.seen_at > now - STILL_FRESH)
+
+
+def retell(story: Story, entry: Entry) -> None:
+    """In the words of another feed: of the one that rings with it."""
+    story.title, story.summary, story.url = entry.title, entry.summary, entry.url
+    story.image, story.published_at = entry.image, entry.published_at
 
 
 async def _known(session: AsyncSession, names: Collection[str]) -> dict[str, Story]:
