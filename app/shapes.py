@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from app import clock
 from app.domain.alerts import Level
 from app.domain.stories import Story
 from app.domain.subscriptions import Subscription, a_browsers_language
@@ -14,6 +15,8 @@ Language = Annotated[
     str, AfterValidator(a_browsers_language), Field(description="a tag such as uk or pt-BR (RFC 5646)")
 ]
 Zone = Annotated[str, Field(description="such as Europe/Kyiv; one that is not known becomes the site's")]
+
+Slugs = Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=200)]
 
 
 class Problem(BaseModel):
@@ -88,7 +91,7 @@ class SubscriptionIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     subscription: PushSubscription
-    topics: list[str] | None = Field(None, max_length=64, description="left out on a mere re-sync: they stay")
+    topics: Slugs | None = Field(None, description="left out on a mere re-sync: they stay")
     time_zone: Zone = ""
     language: Language = ""
 
@@ -125,13 +128,18 @@ class PreferencesIn(BaseModel):
         json_schema_extra={"examples": [{"quiet_hours": {"from": "22:00", "to": "07:00"}, "daily_limit": 10}]},
     )
 
-    topics: list[str] | None = Field(None, max_length=64)
+    topics: Slugs | None = None
+    add_topics: Slugs = Field([], description="instead of all: what the reader has just ticked")
+    remove_topics: Slugs = []
     quiet_hours: QuietHours | None = Field(None, description="then only breaking alerts ring")
     daily_limit: int | None = Field(
         None, ge=1, le=1000, description="alerts in any 24 hours; breaking ones ring above it and do not count"
     )
     levels: list[Level] | None = Field(None, max_length=8, description="which ring, one at least; null: all")
+    add_levels: Annotated[list[Level], Field(max_length=8)] = []
+    remove_levels: Annotated[list[Level], Field(max_length=8)] = []
     paused_until: AwareDatetime | None = None
+    pause_for: int | None = Field(None, ge=1, le=10**9, description="seconds from now, by the server's clock")
     time_zone: Zone | None = None
     language: Language | None = None
 
@@ -144,6 +152,7 @@ class PreferencesOut(BaseModel):
     paused_until: AwareDatetime | None
     time_zone: str
     language: str
+    now: AwareDatetime = Field(description="the server's time, since a browser's may be wrong")
 
 
 class SubscriptionOut(BaseModel):
@@ -161,6 +170,7 @@ def preferences_of(subscription: Subscription) -> PreferencesOut:
         paused_until=subscription.paused_until,
         time_zone=subscription.time_zone,
         language=subscription.language,
+        now=clock.now(),
     )
 
 

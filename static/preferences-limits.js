@@ -50,8 +50,8 @@ function showHours() {
  * sentence where there is nothing yet: who moves a night that ends at seven to the morning begins with seven to seven.
  */
 export function onChange(changed, unfinished) {
-  levels.addEventListener("change", () => {
-    changed({ levels: [...levels.querySelectorAll("input:checked")].map((box) => box.value) });
+  levels.addEventListener("change", ({ target }) => {
+    changed({ [target.checked ? "add_levels" : "remove_levels"]: [target.value] });
   });
   limit.addEventListener("change", () => changed({ daily_limit: limit.value ? Number(limit.value) : null }));
   quiet.addEventListener("change", showHours);

@@ -1,9 +1,10 @@
 // The reader's own page: topics, limits, pause, stop. Every change is saved at once, and says so.
 
 import { Problem, site } from "./api.js";
-import { language, make, ticked, topicBox } from "./page.js";
+import { language, make, topicBox } from "./page.js";
 import * as limits from "./preferences-limits.js";
 import { mine, permission, resync, stop } from "./subscribe.js";
+import { tellOthers, whenChanged } from "./tabs.js";
 
 const find = (selector) => document.querySelector(selector);
 const main = find("main");
@@ -13,6 +14,9 @@ const dialog = find("#stop-dialog");
 
 const ODD = "Something went wrong in this browser. Reload the page, then try again.";
 let known; // The preferences as they are saved.
+let behind = 0; // milliseconds that this browser's clock is behind the server's, which decides
+
+const serverNow = () => new Date(Date.now() + behind);
 
 const sentence = (error) => (error instanceof Problem ? error.message : ODD);
 
@@ -21,17 +25,25 @@ async function start() {
   try {
     const here = await site();
     find("#site-name").textContent = here.name;
-    known = (await resync(here)) ?? (await mine(here, "GET"));
-    if (!known) return enter("none");
-    showTopics(here.topics, known.topics);
-    limits.show(known);
-    showPause(known.paused_until);
+    const preferences = (await resync(here)) ?? (await mine(here, "GET"));
+    if (!preferences) return enter("none");
+    showTopics(here.topics, preferences.topics);
+    show(preferences);
     find("#blocked").hidden = permission() === "granted";
     enter("ready");
   } catch (error) {
     find("#problem").textContent = sentence(error);
     enter("error");
   }
+}
+
+/** As they are saved now, whoever has changed them. */
+function show(preferences) {
+  known = preferences;
+  behind = Date.parse(preferences.now) - Date.now();
+  for (const box of fieldset.querySelectorAll("input[name=topic]")) box.checked = known.topics.includes(box.value);
+  limits.show(known);
+  showPause(known.paused_until);
 }
 
 function enter(state) {
@@ -47,8 +59,9 @@ async function save(change) {
     const preferences = await mine(await site(), "PATCH", change());
     if (!preferences) return enter("none");
     said.textContent = "Saved.";
-    known = preferences;
-    showPause(preferences.paused_until);
+    if (waiting > 1) known = preferences; // What the reader has changed since then is still to be sent.
+    else show(preferences);
+    tellOthers();
     return true;
   } catch (error) {
     said.textContent = sentence(error);
@@ -56,15 +69,33 @@ async function save(change) {
   }
 }
 
-// Topics and limits. Changes are sent one after the other, so the last one is the one that stays.
+// Topics and limits. Changes are sent one after the other, so the last one is the one that stays. Each says what is
+// different by it and nothing else: what another tab has changed meanwhile stays.
 
 let last = Promise.resolve();
+let waiting = 0; // changes that are not saved yet
 
 function inTurn(change, takeBack) {
+  waiting += 1;
   last = last.then(async () => {
     if ((await save(change)) === false) takeBack();
+    waiting -= 1;
   });
 }
+
+/** Another tab, or somebody who came back to this one: as it is now. A choice that is half made is left alone. */
+async function lookAgain() {
+  if (main.dataset.state === "none") return start();
+  if (main.dataset.state !== "ready" || waiting || dialog.open) return;
+  const preferences = await mine(await site(), "GET");
+  if (waiting) return;
+  if (!preferences) return enter("none");
+  if (differ(preferences, known)) show(preferences);
+}
+
+const differ = ({ now: _, ...fresh }, { now: __, ...old }) => JSON.stringify(fresh) !== JSON.stringify(old);
+
+whenChanged(() => lookAgain().catch(() => {})); // What is shown stays; the next change says what is wrong.
 
 function showTopics(topics, followed) {
   const boxes = topics.map((topic) => topicBox(topic, followed.includes(topic.slug), true));
@@ -73,7 +104,9 @@ function showTopics(topics, followed) {
 }
 
 fieldset.addEventListener("change", ({ target }) => {
-  inTurn(() => ({ topics: ticked(fieldset) }), () => (target.checked = !target.checked));
+  if (target.name !== "topic") return;
+  const change = { [target.checked ? "add_topics" : "remove_topics"]: [target.value] };
+  inTurn(() => change, () => (target.checked = !target.checked));
 });
 
 limits.onChange(
@@ -95,10 +128,11 @@ const UNTIL = {
   },
 };
 
-function pauseEnd(choice) {
-  const end = new Date();
+/** In seconds: a browser whose clock is wrong knows that too, and the server decides when they are over. */
+function pauseFor(choice) {
+  const end = serverNow();
   UNTIL[choice](end);
-  return end.toISOString();
+  return Math.round((end - serverNow()) / 1_000);
 }
 
 const inWords = new Intl.DateTimeFormat(language, {
@@ -110,7 +144,7 @@ const inWords = new Intl.DateTimeFormat(language, {
 });
 
 function showPause(until) {
-  const paused = until !== null && new Date(until) > new Date();
+  const paused = until !== null && new Date(until) > serverNow();
   find("#pause").hidden = paused;
   find("#paused").hidden = !paused;
   if (paused) find("#paused-until").textContent = `Paused until ${inWords.format(new Date(until))}.`;
@@ -118,7 +152,7 @@ function showPause(until) {
 
 for (const button of document.querySelectorAll("[data-pause]")) {
   button.addEventListener("click", once(async () => {
-    if (await save(() => ({ paused_until: pauseEnd(button.dataset.pause) }))) find("#resume").focus();
+    if (await save(() => ({ pause_for: pauseFor(button.dataset.pause) }))) find("#resume").focus();
   }));
 }
 
@@ -133,6 +167,7 @@ find("#stop-no").addEventListener("click", () => dialog.close());
 find("#stop-yes").addEventListener("click", once(async () => {
   try {
     await stop();
+    tellOthers();
     dialog.close();
     find("#none").textContent = "Notifications are stopped. This browser follows nothing, and your topics here are forgotten.";
     enter("none");

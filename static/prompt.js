@@ -4,21 +4,22 @@
 import { Problem, site } from "./api.js";
 import { make, ticked } from "./page.js";
 import { VIEWS } from "./prompt-views.js";
-import { askPermission, follow, onPermissionChange, permission, resync, support } from "./subscribe.js";
+import { askPermission, follow, mine, onPermissionChange, permission, resync, support } from "./subscribe.js";
+import { tellOthers, whenChanged } from "./tabs.js";
 
 // Where the prompt can go from each state. Anything else is a late answer, and is ignored.
 const WAYS = {
   loading: ["ask", "subscribed", "denied", "unsupported", "home-screen", "insecure", "unreachable", "not-now"],
-  ask: ["asking", "not-now", "denied", "loading"],
+  ask: ["asking", "not-now", "denied", "loading", "subscribed"],
   asking: ["working", "ask", "denied", "not-now"], // The browser's own prompt is open.
   working: ["subscribed", "denied", "unreachable"],
-  subscribed: ["loading", "denied"],
+  subscribed: ["loading", "denied", "ask", "not-now"],
   denied: ["ask", "loading", "not-now"],
   unsupported: ["not-now"],
   "home-screen": ["not-now"], // An iPhone or iPad that has yet to put the site on its Home Screen.
   insecure: ["not-now"],
   unreachable: ["loading", "working", "denied"], // The push service or our server does not answer.
-  "not-now": ["loading"],
+  "not-now": ["loading", "ask", "subscribed"],
 };
 
 const PASSING = ["loading", "asking", "working"];
@@ -67,6 +68,7 @@ export class Prompt {
       this.preferences = await follow(this.site, this.chosen);
       this.chosen = undefined;
       this.enter("subscribed");
+      tellOthers();
     } catch (error) {
       this.fail(error);
     }
@@ -93,6 +95,18 @@ export class Prompt {
     if (now === "denied") this.enter("denied");
     else if (now === "default" && this.state === "denied") this.enter("ask", "Notifications are no longer blocked.");
     else if (this.enter("loading")) this.start({ wanted });
+  }
+
+  /** Another tab, or the preferences, may have changed how things stand; who is half-way in here is left alone. */
+  async lookAgain() {
+    if (!["ask", "subscribed", "not-now"].includes(this.state)) return;
+    const before = this.state;
+    const preferences = await mine(this.site, "GET");
+    if (this.state !== before) return;
+    this.preferences = preferences;
+    const state = standing(preferences, false);
+    if (state === before && state === "subscribed") this.draw();
+    else if (state !== before) this.enter(state);
   }
 
   fail(error) {
@@ -160,5 +174,6 @@ const section = document.querySelector("#prompt");
 if (section) {
   const prompt = new Prompt(section);
   onPermissionChange((now) => prompt.permissionChanged(now));
+  whenChanged(() => prompt.lookAgain().catch(() => {})); // What is said stays until somebody does something here.
   prompt.start();
 }

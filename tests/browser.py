@@ -192,6 +192,10 @@ class Driver:
     def switch_to(self, window: str) -> None:
         self._marionette.switch_to_window(window)
 
+    def open_window(self) -> str:
+        """A tab beside the one at hand, which stays in front."""
+        return str(self._marionette.open(type="tab", focus=False)["handle"])
+
     def close_window(self) -> None:
         self._marionette.close()
 

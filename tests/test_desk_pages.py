@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
@@ -23,7 +24,7 @@ from app.domain.lanes import a_lane
 from app.domain.outcomes import Outcome
 from app.domain.receipts import Event, Told
 from app.domain.shards import plan, record
-from app.domain.topics import Topic
+from app.domain.topics import Topic, topics_named
 from app.settings import Settings
 from tests.chromium import Chromium
 from tests.desk import a_database
@@ -32,6 +33,7 @@ from tests.makers import (
     GOOGLE,
     MOZILLA,
     a_feed_row,
+    a_reader_with_key,
     a_story_row,
     a_topic_row,
     an_api_key_row,
@@ -53,6 +55,7 @@ class Newsroom:
     url: str
     secrets: dict[Role, str]  # of sessions
     alerts: dict[str, str]  # ids, by state
+    reader: str  # the key of a reader
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +64,12 @@ async def newsroom(server: str, migrated: str, tmp_path_factory: pytest.TempPath
         engine = connect(database_url, pool_size=1)
         async with transaction(sessions_of(engine)) as session:
             secrets, alerts = await furnish(session)
+            [russia] = await topics_named(session, ["russia"])
+            _, reader = await a_reader_with_key(session, russia, now=datetime.now(UTC))
         await engine.dispose()
         folder = tmp_path_factory.mktemp("pages")
         with web(database_url, folder, NEWSBELL_TWO_PEOPLE_LEVELS="breaking") as (url, _):
-            yield Newsroom(url, secrets, alerts)
+            yield Newsroom(url, secrets, alerts, reader)
 
 
 async def furnish(session: AsyncSession) -> tuple[dict[Role, str], dict[str, str]]:
@@ -223,6 +228,53 @@ STRANGERS: dict[str, tuple[str, str, Steps]] = {
 def test_a_page_for_everybody_is_accessible(name: str, somebody: AtChromium) -> None:
     path, sign, steps = STRANGERS[name]
     look_at(somebody, path, sign, steps)
+
+
+# As if the reader's clock were three days behind.
+SLOW_CLOCK = """(() => {
+  if (!location.search.includes("slow")) return;
+  const True = Date;
+  const off = 3 * 86_400_000;
+  globalThis.Date = class extends True {
+    constructor(...given) { given.length ? super(...given) : super(True.now() - off); }
+    static now() { return True.now() - off; }
+  };
+})()"""
+
+
+def follows(at: AtChromium, newsroom: Newsroom) -> None:
+    """A reader, who has the key of a subscription."""
+    at.open("/healthz")
+    at.look(
+        """
+        const opening = indexedDB.open("newsbell", 1);
+        opening.onupgradeneeded = () => opening.result.createObjectStore("reader");
+        await new Promise((done) => (opening.onsuccess = done));
+        const change = opening.result.transaction("reader", "readwrite");
+        change.objectStore("reader").put({ key: arguments[0] }, "me");
+        await new Promise((done) => (change.oncomplete = done));
+        opening.result.close();
+        """,
+        newsroom.reader,
+    )
+
+
+def test_a_pause_lasts_as_long_as_it_says_whatever_the_readers_clock_says(
+    newsroom: Newsroom, somebody: AtChromium
+) -> None:
+    follows(somebody, newsroom)
+    somebody.chromium.with_page(lambda page: page.add_init_script(SLOW_CLOCK))
+    somebody.open("/preferences?slow")
+    somebody.until_shown("#pause")
+    assert somebody.look("return Date.now()") < datetime.now(UTC).timestamp() * 1000 - 2 * 86_400_000
+    somebody.click("For 1 hour")
+    somebody.until_text("Paused until", "#paused")
+    somebody.until_text("Saved.", "#said")
+    me = {"Authorization": f"Bearer {newsroom.reader}"}
+    until = httpx.get(f"{newsroom.url}/api/subscriptions/me", headers=me).json()["paused_until"]
+    assert timedelta(minutes=55) < datetime.fromisoformat(until) - datetime.now(UTC) < timedelta(minutes=61)
+    somebody.click("Resume notifications now")
+    somebody.until_shown("#pause")
 
 
 DESK: dict[str, tuple[str, str, Steps]] = {

@@ -117,6 +117,43 @@ def test_the_question_whether_to_stop_may_be_answered_with_no(firefox: Firefox, 
     assert newsbell.subscriptions() == [(firefox.endpoint(), True, ["ukraine"])]
 
 
+def test_two_tabs_do_not_undo_each_other_and_hear_of_each_other(firefox: Firefox, newsbell: Newsbell) -> None:
+    def followed() -> list[str]:
+        return newsbell.subscriptions()[0].topics
+
+    subscribe(firefox, "russia", "ukraine")
+    [prompt] = firefox.driver.windows()
+    preferences = firefox.driver.open_window()
+    firefox.driver.switch_to(preferences)
+    firefox.open("/preferences")
+    firefox.until_state("ready")
+    stale = firefox.driver.open_window()
+    firefox.driver.switch_to(stale)
+    firefox.open("/preferences")
+    firefox.until_state("ready")
+
+    # One has changed something that the other does not show yet, or has just come to show.
+    firefox.driver.switch_to(preferences)
+    firefox.tick("russia")
+    until(lambda: followed() == ["ukraine"], "the first change")
+    firefox.driver.switch_to(stale)
+    until(lambda: firefox.ticked() == ["ukraine"], "word of it in the other tab")
+    firefox.tick("ukraine")
+    until(lambda: followed() == [], "the second change")
+    firefox.tick("world-news")
+    until(lambda: followed() == ["world-news"], "the third change")
+
+    firefox.driver.switch_to(prompt)
+    firefox.until_text("You follow World News.", "#prompt")
+    firefox.driver.switch_to(preferences)
+    until(lambda: firefox.ticked() == ["world-news"], "word of all that")
+    firefox.click("stop")
+    firefox.click("stop-yes")
+    firefox.until_state("none")
+    firefox.driver.switch_to(prompt)
+    firefox.until_state("ask")
+
+
 def test_a_story_of_two_topics_and_two_feeds_rings_once(
     firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
 ) -> None:
