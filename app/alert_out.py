@@ -10,22 +10,23 @@ from app.desk_shapes import AlertOut, OutcomesOut, advice_out, seconds
 from app.domain import shards
 from app.domain.advice import LATELY, advise
 from app.domain.alerts import Alert, corrections_of
-from app.domain.told import Told, told
+from app.domain.editors import Actor
+from app.domain.told import Told, told, within_reach
 
 
-async def alert_out(session: AsyncSession, alert: Alert, now: datetime) -> AlertOut:
-    [shown] = await alerts_out(session, [alert], now)
+async def alert_out(session: AsyncSession, alert: Alert, now: datetime, actor: Actor) -> AlertOut:
+    [shown] = await alerts_out(session, [alert], now, actor)
     return shown
 
 
-async def alerts_out(session: AsyncSession, alerts: Sequence[Alert], now: datetime) -> list[AlertOut]:
+async def alerts_out(session: AsyncSession, alerts: Sequence[Alert], now: datetime, actor: Actor) -> list[AlertOut]:
     """With their topics loaded. What went out lately is read once for all, and only if one is still to go out."""
     await session.flush()
     ids = [alert.id for alert in alerts]
     counts, corrections = await shards.progress_of(session, ids), await corrections_of(session, ids)
     lately: Sequence[Told] = ()
     if any(_wants_advice(alert) for alert in alerts):
-        lately = await told(session, since=now - LATELY, until=now + LATELY, now=now)
+        lately = within_reach(actor, await told(session, since=now - LATELY, until=now + LATELY, now=now))
     return [_shown(alert, counts[alert.id], corrections.get(alert.id), lately, now) for alert in alerts]
 
 

@@ -23,10 +23,11 @@ from app.desk_shapes import (
 from app.domain import decisions
 from app.domain.advice import LATELY, advise
 from app.domain.alerts import AlertState, alert_of, an_alert, latest_alerts
+from app.domain.editors import Actor
 from app.domain.moments import now_of
 from app.domain.refusals import Conflict
 from app.domain.stories import Story, story_by_id
-from app.domain.told import told
+from app.domain.told import told, within_reach
 from app.domain.topics import topics_named
 from app.once import Once
 from app.ringing import Ringing, for_change, reached
@@ -58,7 +59,7 @@ async def alerts(
         )
         page = found[:limit]
         more = cursor(page[-1].created_at, page[-1].id) if len(found) > limit else None
-        return AlertsOut(items=await alerts_out(session, page, await now_of(session)), next=more)
+        return AlertsOut(items=await alerts_out(session, page, await now_of(session), actor), next=more)
 
 
 @router.post("/alerts", status_code=201, responses=CHANGING)
@@ -73,24 +74,25 @@ async def make(actor: WriterActor, wish: AlertIn, once: Once) -> AlertOut:
             **words,
             topics=await topics_named(session, wish.topics),
             ttl=timedelta(seconds=wish.ttl),
-            story=await _free_story(session, wish.story_id),
+            story=await _free_story(session, wish.story_id, actor),
             made_by=actor.name,
             now=now,
         )
         session.add(alert)
         Ringing(session, once.here.settings, actor, now).note("make", alert, story=wish.story_id)
-        return await alert_out(session, alert, now)
+        return await alert_out(session, alert, now, actor)
 
     return await once(actor, AlertOut, work)
 
 
-async def _free_story(session: AsyncSession, story_id: int | None) -> Story | None:
+async def _free_story(session: AsyncSession, story_id: int | None, actor: Actor) -> Story | None:
     """One that has no alert yet."""
     if story_id is None:
         return None
     story = await story_by_id(session, story_id, lock=True)
     if first := await alert_of(session, story):
-        raise Conflict(f"This story has an alert already: “{first.title}” ({first.state}, {first.id}).")
+        known = f": “{first.title}” ({first.state}, {first.id})" if actor.reaches(first.slugs, first.level) else ""
+        raise Conflict(f"This story has an alert already{known}.")
     return story
 
 
@@ -99,7 +101,7 @@ async def advice(here: HereSite, actor: WriterActor, so_far: AdviceIn) -> Warnin
     """What to mind about an alert as it is being written. Nothing is stored."""
     async with transaction(here.sessions) as session:
         now = await now_of(session)
-        lately = await told(session, since=now - LATELY, until=now + LATELY, now=now)
+        lately = within_reach(actor, await told(session, since=now - LATELY, until=now + LATELY, now=now))
     words = so_far.model_dump(include={"title", "body", "url", "level"})
     return WarningsOut(warnings=advice_out(advise(**words, now=now, told=lately, besides=so_far.id)))
 
@@ -109,7 +111,7 @@ async def alert(here: HereSite, actor: WriterActor, alert_id: Id) -> AlertOut:
     """As it stands now, with its outcomes, and what an attentive colleague would say of it."""
     async with transaction(here.sessions) as session:
         found = await reached(session, actor, alert_id)
-        return await alert_out(session, found, await now_of(session))
+        return await alert_out(session, found, await now_of(session), actor)
 
 
 @router.patch("/alerts/{id}", responses=CHANGING)
@@ -125,9 +127,9 @@ async def edit(here: HereSite, actor: WriterActor, alert_id: Id, wish: AlertPatc
         if wish.ttl is not None:
             changes["ttl"] = timedelta(seconds=wish.ttl)
         decisions.edit(found, by=actor.name, **changes)
-        actor.must_reach((topic.slug for topic in found.topics), found.level)
+        actor.must_reach(found.slugs, found.level)
         Ringing(session, here.settings, actor, now).note("edit", found, changed=sorted(changes))
-        return await alert_out(session, found, now)
+        return await alert_out(session, found, now, actor)
 
 
 @router.delete("/alerts/{id}", status_code=204, responses=CHANGING)

@@ -82,7 +82,7 @@ async def correct(actor: EditorActor, alert_id: Id, once: Once, said: Correction
         decisions.must_be_as_read(wrong, said.version)
         words = said.model_dump(include={"title", "body", "url", "image"})
         right = await ringing.correct(wrong, Wish(override=said.override), only_draft=said.draft, **words)
-        return await alert_out(session, right, ringing.now)
+        return await alert_out(session, right, ringing.now, actor)
 
     return await once(actor, AlertOut, work)
 
@@ -112,6 +112,6 @@ async def _decide(
         ringing = Ringing(session, once.here.settings, actor, await now_of(session))
         decisions.must_be_as_read(alert, version)
         await act(ringing, alert)
-        return await alert_out(session, alert, ringing.now)
+        return await alert_out(session, alert, ringing.now, actor)
 
     return await once(actor, AlertOut, work)

@@ -44,6 +44,7 @@ async def latest_stories(
 @router.get("/warnings", tags=["stories"])
 async def warnings(here: HereSite, actor: WriterActor) -> StandingWarningsOut:
     """What somebody should put right about this installation, a sentence each; none while all is well."""
+    actor.must_see_all("these warnings are")
     async with transaction(here.sessions) as session:
         return StandingWarningsOut(items=[*await wrong_clocks.current(session), *await standing(session)])
 

@@ -233,7 +233,8 @@ def editor_out(editor: Editor, sessions: int) -> EditorOut:
 
 
 def key_out(key: ApiKey) -> KeyOut:
-    return KeyOut.model_validate(key, from_attributes=True)
+    alike: dict[str, Any] = {name: getattr(key, name) for name in KeyOut.model_fields}
+    return KeyOut(**alike | {"topics": key.topics or [], "levels": key.levels or []})
 
 
 def audit_entry_out(entry: AuditEntry) -> AuditEntryOut:

@@ -51,11 +51,15 @@ LATELY = timedelta(hours=24)
 
 @router.get("/feeds", responses=problems(401, 403))
 async def feeds(here: HereSite, actor: WriterActor) -> FeedsOut:
-    """All of them, with what went wrong and when each is asked next."""
+    """All of them, with what went wrong and when each is asked next; for a key that is limited, those of its topics."""
     async with transaction(here.sessions) as session:
         brought, held = await count_by_feed(session, _now() - LATELY), await held_by_feed(session, _now() - LATELY)
-        found = await every_feed(session)
+        found = [one for one in await every_feed(session) if _sees(actor, *one.topics)]
         return FeedsOut(items=[feed_out(feed, brought.get(feed.id, 0), held.get(feed.id, 0)) for feed in found])
+
+
+def _sees(actor: Actor, *topics: Topic) -> bool:
+    return actor.topics is None or (bool(topics) and {topic.slug for topic in topics} <= actor.topics)
 
 
 @router.post("/feeds", status_code=201, responses=problems(401, 403, 409, 413, 422))
@@ -134,10 +138,10 @@ async def _feed_shown(session: AsyncSession, feed: Feed) -> FeedOut:
 
 @router.get("/topics", responses=problems(401, 403))
 async def topics(here: HereSite, actor: WriterActor) -> TopicsOut:
-    """All of them, with how many readers follow each."""
+    """All of them, with how many readers follow each; for a key that is limited, its own."""
     async with transaction(here.sessions) as session:
         followers, of = await count_followers(session), await _feeds_of(session)
-        found = await every_topic(session)
+        found = [topic for topic in await every_topic(session) if _sees(actor, topic)]
     return TopicsOut(items=[desk_topic_out(t, followers.get(t.id, 0), of[t.id]) for t in found])
 
 

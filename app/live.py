@@ -18,10 +18,11 @@ from app.context import HereSite, Site, WriterActor
 from app.database import transaction
 from app.desk_shapes import LaneOut, OutcomesOut, ProgressOut, desk_story_out
 from app.domain import reports, stories
-from app.domain.alerts import alert_by_id, alerts_of
+from app.domain.alerts import alerts_of
+from app.domain.editors import Actor
 from app.domain.moments import now_of
 from app.domain.push_services import service_name
-from app.domain.refusals import NotFound
+from app.domain.refusals import Forbidden, NotFound
 from app.domain.troubles import lanes_in_the_way, troubles
 from app.ringing import reached, within_reach
 from app.shapes import problems
@@ -88,8 +89,8 @@ async def alert_events(
     """`event: progress` at least every half second, then `event: end`, after which nothing more will change."""
     async for _ in here.streams.looks(stream):
         try:
-            progress = await _progress(here, alert_id)
-        except (NotFound, *AWAY):
+            progress = await _progress(here, stream.actor, alert_id)
+        except (NotFound, Forbidden, *AWAY):
             return
         yield ServerSentEvent(event="progress", data=progress)
         if progress.finished_at is not None:
@@ -97,13 +98,13 @@ async def alert_events(
             return
 
 
-async def _progress(here: Site, alert_id: UUID) -> ProgressOut:
+async def _progress(here: Site, actor: Actor, alert_id: UUID) -> ProgressOut:
     async with transaction(here.sessions) as session:
         # All that one event says is of one moment, so that its numbers add up.
         await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         now = await now_of(session)
-        alert = await alert_by_id(session, alert_id)
-        shown = (await alert_out(session, alert, now)).model_dump()
+        alert = await reached(session, actor, alert_id)  # A draft may have changed its topics meanwhile.
+        shown = (await alert_out(session, alert, now, actor)).model_dump()
         lanes = await reports.by_lane(session, alert_id)
         return ProgressOut(
             **shown,

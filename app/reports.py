@@ -104,5 +104,6 @@ async def period_csv(here: HereSite, actor: WriterActor, days: Days = 7) -> Csv:
 @router.get("/pace", tags=["reports"], responses=problems(401, 403))
 async def pace(here: HereSite, actor: WriterActor) -> PaceOut:
     """How close the site is to what Chrome calls disruptive, and slows down or silences."""
+    actor.must_see_all("the pace is")
     async with transaction(here.sessions) as session:
         return pace_out(await pace_meter.pace(session, await now_of(session), ZoneInfo(here.settings.time_zone)))

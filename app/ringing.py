@@ -26,19 +26,13 @@ log = logging.getLogger("newsbell.desk")
 async def reached(session: AsyncSession, actor: Actor, alert_id: UUID, *, lock: bool = False) -> Alert:
     """The alert, if the actor's key reaches so far."""
     found = await alert_by_id(session, alert_id, lock=lock)
-    actor.must_reach((topic.slug for topic in found.topics), found.level)
+    actor.must_reach(found.slugs, found.level)
     return found
 
 
 def within_reach(actor: Actor, alert: Alert | None) -> Alert | None:
     """The alert, or None if the actor's key does not reach so far."""
-    if alert is None:
-        return None
-    try:
-        actor.must_reach((topic.slug for topic in alert.topics), alert.level)
-    except Forbidden:
-        return None
-    return alert
+    return alert if alert is not None and actor.reaches(alert.slugs, alert.level) else None
 
 
 async def for_change(session: AsyncSession, actor: Actor, alert_id: UUID) -> Alert:
@@ -80,7 +74,7 @@ class Ringing:
         due_at = wish.at or self.now + UNDO
         wrong = await self._corrected(alert)
         if wrong is None and not wish.again:
-            await must_be_new(self.session, alert, due_at, self.now)
+            await must_be_new(self.session, alert, due_at, self.now, self.actor)
         takes_two = await self._takes_two(alert, due_at)
         if takes_two and wish.override:
             self._may_override()

@@ -128,6 +128,11 @@ class Alert(Base):
     topics: Mapped[list[Topic]] = relationship(secondary=alert_topics, lazy="raise", order_by=Topic.id)
 
     @property
+    def slugs(self) -> list[str]:
+        """Its topics' short names."""
+        return [topic.slug for topic in self.topics]
+
+    @property
     def expires_at(self) -> datetime:
         return (self.released_at or self.created_at) + timedelta(seconds=self.ttl)
 
@@ -330,7 +335,7 @@ async def latest_alerts(
     if before is not None:
         query = query.where(tuple_(Alert.created_at, Alert.id) < tuple_(*before))
     if topics is not None:
-        query = query.where(~Alert.topics.any(Topic.slug.not_in(topics)))
+        query = query.where(Alert.topics.any(), ~Alert.topics.any(Topic.slug.not_in(topics)))
     if levels is not None:
         query = query.where(Alert.level.in_(levels))
     return (await session.scalars(query.order_by(Alert.created_at.desc(), Alert.id.desc()).limit(limit))).all()

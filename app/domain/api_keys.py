@@ -26,8 +26,9 @@ class ApiKey(Base):
     start: Mapped[str]  # Its first characters, by which people recognise it.
     key_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     role: Mapped[Role]  # writer or editor
-    topics: Mapped[list[str]] = mapped_column(default=list)  # Slugs; empty: all.
-    levels: Mapped[list[str]] = mapped_column(default=list)  # Empty: all.
+    # Slugs. None: all; empty: none, so that no key whose limits were taken away becomes one without limits.
+    topics: Mapped[list[str] | None]
+    levels: Mapped[list[str] | None]  # The same.
     created_by: Mapped[str]
     # The editor who made it, and whoever may have been in their place. It counts as theirs, also when they have left.
     makers: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), default=list, server_default="{}")
@@ -46,7 +47,10 @@ def an_api_key(
     levels: Collection[str] = (),
     makers: Collection[int] = (),
 ) -> tuple[ApiKey, str]:
-    """A key and its secret, which nobody can be shown again. The caller knows that the topics and levels exist."""
+    """A key and its secret, which nobody can be shown again. The caller knows that the topics and levels exist.
+
+    No topics (or levels): without that limit.
+    """
     if role is Role.OWNER:
         raise Refusal("A key is a writer or an editor: people, keys and feeds are a person's business.")
     if not (name := a_name(name)):
@@ -57,8 +61,8 @@ def an_api_key(
         start=secret[:SHOWN],
         key_hash=hash_of(secret),
         role=role,
-        topics=sorted(set(topics)),
-        levels=sorted(set(levels)),
+        topics=sorted(set(topics)) or None,
+        levels=sorted(set(levels)) or None,
         created_by=created_by,
         makers=sorted(makers),
         created_at=now,
@@ -95,7 +99,7 @@ async def actor_of_key(session: AsyncSession, secret: str, now: datetime) -> Act
         return None
     if found.used_at is None or now - found.used_at > SEEN_EVERY:
         await session.execute(update(ApiKey).where(ApiKey.id == found.id).values(used_at=now))
-    topics, levels = (frozenset(limit) or None for limit in (found.topics, found.levels))
+    topics, levels = (None if limit is None else frozenset(limit) for limit in (found.topics, found.levels))
     return Actor(NAMED + found.name, found.role, topics=topics, levels=levels, makers=frozenset(found.makers))
 
 

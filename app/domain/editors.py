@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -52,12 +52,32 @@ class Actor:
         if self.role.rank < role.rank:
             raise Forbidden(f"This takes the role {role}; {self.name} is a {self.role}.")
 
-    def must_reach(self, topics: Iterable[str], level: str) -> None:
+    @property
+    def is_limited(self) -> bool:
+        return self.topics is not None or self.levels is not None
+
+    def must_reach(self, topics: Collection[str], level: str) -> None:
         """Refuses an alert of another topic or level than a key is limited to."""
         if self.levels is not None and level not in self.levels:
             raise Forbidden(f"{self.name} may not touch alerts of the level {level}.")
-        if self.topics is not None and (beyond := sorted(set(topics) - self.topics)):
+        if self.topics is None:
+            return
+        if not topics:  # Its topics were deleted: whose it was is not known any more.
+            raise Forbidden(f"{self.name} may not touch alerts that have no topic.")
+        if beyond := sorted(set(topics) - self.topics):
             raise Forbidden(f"{self.name} may not touch alerts of the topic {beyond[0]}.")
+
+    def reaches(self, topics: Collection[str], level: str) -> bool:
+        try:
+            self.must_reach(topics, level)
+        except Forbidden:
+            return False
+        return True
+
+    def must_see_all(self, what: str) -> None:
+        """Refuses what is about the whole site to a key that is limited to a part of it."""
+        if self.is_limited:
+            raise Forbidden(f"{self.name} is limited to some topics or levels, and {what} about all of them.")
 
 
 class Editor(Base):
