@@ -87,10 +87,14 @@ async def live_workers(session: AsyncSession) -> int:
 
 
 async def lanes_due(session: AsyncSession) -> Sequence[tuple[str, bool]]:
-    """Lanes that have shards to be sent now which no worker has taken, and whether they are of breaking alerts."""
+    """Lanes that have shards to be sent now which no worker has taken, and whether they are of breaking alerts.
+
+    Without those of readers on probation, who wait for places of their own.
+    """
     waiting = text("""
         SELECT DISTINCT args->>'lane', queue_name = :breaking FROM procrastinate_jobs
         WHERE task_name = :task AND status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now())
+          AND coalesce(args->>'standing', '0') = '0'
     """)
     rows = await session.execute(waiting, {"task": SEND_SHARD, "breaking": BREAKING})
     return [(lane, breaking) for lane, breaking in rows]

@@ -61,10 +61,12 @@ async def a_reader(
     browser: Browser | None = None,
     paused_until: datetime | None = None,
     ended_at: datetime | None = None,
+    proven_at: datetime | None = NOW,
     now: datetime = NOW,
 ) -> Subscription:
+    """A push service has accepted a message for it, if nothing else is said."""
     reader, _ = await a_reader_with_key(session, *topics, browser=browser, now=now)
-    reader.paused_until, reader.ended_at = paused_until, ended_at
+    reader.paused_until, reader.ended_at, reader.proven_at = paused_until, ended_at, proven_at
     await session.flush()
     return reader
 
@@ -92,10 +94,10 @@ async def many_readers(session: AsyncSession, topic: Topic, number: int, *, lane
         text("""
             WITH made AS (
                 INSERT INTO subscriptions (endpoint, endpoint_hash, lane, p256dh, auth, key_hash, vapid_key_id,
-                                           time_zone, language, created_at, seen_at, ended_because)
+                                           time_zone, language, created_at, seen_at, proven_at, ended_because)
                 SELECT :lane || '/' || n, sha256((:lane || '/' || n)::bytea), :lane, :point,
                        uuid_send(gen_random_uuid()), sha256((:lane || ' key ' || n)::bytea), 'key',
-                       'UTC', 'en', :now, :now, ''
+                       'UTC', 'en', :now, :now, :now, ''
                 FROM generate_series(1, :number) AS n
                 RETURNING id)
             INSERT INTO follows (topic_id, subscription_id) SELECT :topic, id FROM made

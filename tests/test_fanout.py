@@ -29,10 +29,11 @@ from app.release import recall, release
 from app.vapid import Signer, load_key, make_key
 from tests.sink import Sink, a_sink
 from tests.test_poll import killed, number, until, worker
-from worker.fanout import Fanout, Run
+from worker.fanout import Fanout
 from worker.pace import Pace
 from worker.plan import plan_alert
 from worker.push import Pusher
+from worker.shard_run import Run
 
 POINT = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
@@ -53,13 +54,14 @@ def db(database_url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def a_reader(db: psycopg.Connection, endpoint: str, *slugs: str, p256dh: bytes = POINT) -> int:
+def a_reader(db: psycopg.Connection, endpoint: str, *slugs: str, p256dh: bytes = POINT, proven: bool = True) -> int:
     lane = "/".join(endpoint.split("/")[:3])
     row = db.execute(
         """INSERT INTO subscriptions (endpoint, endpoint_hash, lane, p256dh, auth, key_hash, vapid_key_id, time_zone,
-             language, created_at, seen_at, ended_because)
-           VALUES (%s, %s, %s, %s, %s, %s, 'k', 'UTC', '', now(), now(), '') RETURNING id""",
-        (endpoint, hash_of(endpoint), lane, p256dh, secrets.token_bytes(16), secrets.token_bytes(32)),
+             language, created_at, seen_at, ended_because, proven_at)
+           VALUES (%s, %s, %s, %s, %s, %s, 'k', 'UTC', '', now(), now(), '', CASE WHEN %s THEN now() END)
+           RETURNING id""",
+        (endpoint, hash_of(endpoint), lane, p256dh, secrets.token_bytes(16), secrets.token_bytes(32), proven),
     ).fetchone()
     assert row
     db.execute(
@@ -69,17 +71,18 @@ def a_reader(db: psycopg.Connection, endpoint: str, *slugs: str, p256dh: bytes =
     return int(row[0])
 
 
-def many_readers(db: psycopg.Connection, origin: str, count: int) -> None:
+def many_readers(db: psycopg.Connection, origin: str, count: int, *, prefix: str = "", proven: bool = True) -> None:
     db.execute(
         """INSERT INTO subscriptions (endpoint, endpoint_hash, lane, p256dh, auth, key_hash, vapid_key_id, time_zone,
-             language, created_at, seen_at, ended_because)
-           SELECT %s || '/' || n, sha256(n::text::bytea), %s, %s, decode(repeat('07', 16), 'hex'),
-             sha256(('k' || n)::bytea), 'k', 'UTC', '', now(), now(), '' FROM generate_series(1, %s) AS n""",
-        (origin, origin, POINT, count),
+             language, created_at, seen_at, ended_because, proven_at)
+           SELECT base || n, sha256((base || n)::bytea), %(origin)s, %(point)s, decode(repeat('07', 16), 'hex'),
+             sha256(('k' || base || n)::bytea), 'k', 'UTC', '', now(), now(), '', CASE WHEN %(proven)s THEN now() END
+           FROM (VALUES (%(origin)s || '/' || %(prefix)s)) AS its (base), generate_series(1, %(count)s) AS n""",
+        {"origin": origin, "point": POINT, "prefix": prefix, "count": count, "proven": proven},
     )
     db.execute(
         "INSERT INTO follows (subscription_id, topic_id) SELECT s.id, t.id FROM subscriptions s, topics t"
-        " WHERE t.slug = 'ukraine'"
+        " WHERE t.slug = 'ukraine' ON CONFLICT DO NOTHING"
     )
 
 
@@ -119,8 +122,8 @@ class Desk:
 
     async def send_shard(self, shard_id: int) -> None:
         async with transaction(self.sessions) as session:
-            lane = (await session.get_one(Shard, shard_id)).lane
-        await self.fanout.send_shard(shard_id, lane, Level.BREAKING)
+            shard = await session.get_one(Shard, shard_id)
+        await self.fanout.send_shard(shard_id, shard.lane, Level.BREAKING, shard.standing)
 
     async def counts(self, alert_id: UUID) -> dict[str, int]:
         async with transaction(self.sessions) as session:

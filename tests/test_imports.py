@@ -42,6 +42,7 @@ NOUNS = [
     "requests",
     "lookups",
     "push_services",
+    "probation",
     "shards",
     "alerts",
     "decisions",

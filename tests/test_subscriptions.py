@@ -719,9 +719,39 @@ async def test_an_answer_for_the_old_endpoint_leaves_a_renewed_one_alone(session
     assert reader.ended_at is None
 
 
+async def test_another_endpoint_proves_itself_anew_and_the_same_one_need_not(session: AsyncSession) -> None:
+    topic = await a_topic_row(session)
+    old = some_browser(f"https://{GOOGLE}/fcm/send/old")
+    reader = await a_reader(session, topic, browser=old)
+    await a_reader_with_key(session, topic, browser=old)  # a visit
+    assert reader.proven_at == NOW
+    await ask(session, old.endpoint, code(old.auth), some_browser(f"https://{GOOGLE}/v1/projects/x/messages:send"))
+    assert reader.proven_at is None
+
+
+async def test_an_endpoint_that_ended_and_lives_again_proves_itself_anew(session: AsyncSession) -> None:
+    topic, browser = await a_topic_row(session), some_browser()
+    reader = await a_reader(session, topic, browser=browser, ended_at=NOW)
+    await a_reader_with_key(session, topic, browser=browser)
+    assert (reader.ended_at, reader.proven_at) == (None, None)
+
+
+async def test_a_renewal_keeps_the_proof_that_the_page_has_brought_for_the_same_endpoint(session: AsyncSession) -> None:
+    topic, old, new = await a_topic_row(session), some_browser(), some_browser()
+    reader = await a_reader(session, topic, browser=old, proven_at=None)
+    await a_reader(session, topic, browser=new)
+    await ask(session, old.endpoint, code(old.auth), new)
+    assert (reader.endpoint, reader.proven_at) == (new.endpoint, NOW)
+
+
 async def test_what_ended_long_ago_is_forgotten(session: AsyncSession) -> None:
     topic = await a_topic_row(session)
-    await a_reader(session, topic, ended_at=NOW - 31 * DAY)
-    kept = [await a_reader(session, topic), await a_reader(session, topic, ended_at=NOW - 30 * DAY)]
-    assert await forget(session, ended_before=NOW - 30 * DAY) == 1
+    await a_reader(session, topic, ended_at=NOW - 31 * DAY, proven_at=NOW - 90 * DAY)
+    await a_reader(session, topic, ended_at=NOW - 8 * DAY, proven_at=None)
+    kept = [
+        await a_reader(session, topic, proven_at=None),
+        await a_reader(session, topic, ended_at=NOW - 30 * DAY, proven_at=NOW - 90 * DAY),
+        await a_reader(session, topic, ended_at=NOW - 7 * DAY, proven_at=None),
+    ]
+    assert await forget(session, kept=30 * DAY, now=NOW) == 2
     assert (await session.scalars(select(Subscription.id).order_by(Subscription.id))).all() == [r.id for r in kept]

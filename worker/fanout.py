@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import random
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -19,18 +18,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, queue
 from app.database import Sessions, transaction
-from app.domain import shards, subscriptions
+from app.domain import probation, shards, subscriptions
 from app.domain.alerts import Alert, AlertState, Level, close_if_done
 from app.domain.lanes import lane_for_change, too_many_endings
 from app.domain.messages import LARGEST, SHORT, message, topic_header
-from app.domain.outcomes import ACCEPTED, Answer, Cause, Outcome, Remedy, Verdict, judge, next_try
+from app.domain.outcomes import ACCEPTED, Answer, Cause, Outcome, Remedy, judge
+from app.domain.probation import Standing
 from app.domain.receipts import sample
-from app.domain.shards import Shard
-from app.domain.subscriptions import Recipient
+from app.domain.shards import VARIOUS, Shard
 from app.vapid import Signer
 from worker.pace import Pace
 from worker.push import Errand
 from worker.seal import seal
+from worker.shard_run import LONG_ENOUGH, STRIKING, Job, Run
 from worker.wire import CREATED, Envelope
 
 log = logging.getLogger("newsbell.fanout")
@@ -38,126 +38,19 @@ log = logging.getLogger("newsbell.fanout")
 # How much of a worker's sending a crash may repeat.
 WATCH = 0.5  # seconds between two looks whether what is under way is still wanted
 CHECKPOINT = 0.3  # seconds; on a busy machine it takes a fifth of one to write
-# One strange endpoint may refuse our token for reasons of its own; this many, and this share, may not.
-DOUBTS, DOUBTFUL = 5, 0.05
-STRIKING = (Cause.UNCLEAR, Cause.REDIRECTED)
-LONG_ENOUGH = 60  # seconds to live, with which Microsoft takes what it refused because of its TTL
-# As plain numbers, for loops over a whole page: comparing enum members takes several times as long.
-WAITING, TAKEN = int(Outcome.WAITING), int(Outcome.ACCEPTED)
 
 
 class Pushes(Protocol):
     """What fan-out needs of worker/push.py."""
 
     def send(
-        self, envelopes: Iterator[tuple[int, Envelope | Answer]], *, origin: str, urgent: bool = False
+        self,
+        envelopes: Iterator[tuple[int, Envelope | Answer]],
+        *,
+        origin: str,
+        urgent: bool = False,
+        on_probation: bool = False,
     ) -> Errand: ...
-
-
-class Job(NamedTuple):
-    """A shard that is to be sent."""
-
-    shard_id: int
-    lane: str
-    level: Level
-
-
-@dataclass(eq=False)
-class Run:
-    """One pass over a shard: what is known of its recipients so far. They are numbered by their place in the shard."""
-
-    shard: Shard
-    alert: Alert
-    outcomes: bytearray
-    clear: bytes = b""  # The message,
-    short: bytes = b""  # and for a service that finds it too big; often the same.
-    recipients: Mapping[int, Recipient] = field(default_factory=dict)  # Those who waited when the pass began.
-    token: str = ""  # The Authorization header with which this pass began.
-    errand: Errand | None = None
-    drawn_out: Callable[[], None] = lambda: None  # To be called when all is sent, though answers lack.
-    gone: list[Recipient] = field(default_factory=list)
-    struck: list[Recipient] = field(default_factory=list)
-    forgiven: list[Recipient] = field(default_factory=list)
-    doubted: list[int] = field(default_factory=list)  # Places where our authorisation was refused.
-    remedies: dict[int, Remedy] = field(default_factory=dict)  # By place: how this service wants it, so it seems.
-    causes: Counter[Cause] = field(default_factory=Counter)
-    asks: list[timedelta] = field(default_factory=list)  # What answers of this pass said in Retry-After.
-
-    @property
-    def job(self) -> Job:
-        return Job(self.shard.id, self.shard.lane, self.alert.level)
-
-    @property
-    def waiting(self) -> list[int]:
-        return [place for place, outcome in enumerate(self.outcomes) if outcome == WAITING]
-
-    @property
-    def doubtful(self) -> bool:
-        return self._is_many(len(self.doubted))
-
-    @property
-    def strange(self) -> bool:
-        """So many answers that nobody can explain are the service's (or a proxy's) doing, not single readers'."""
-        return self.has_many(STRIKING)
-
-    @property
-    def asked(self) -> timedelta | None:
-        """What most of those who wait were asked for; one reader's day is no reason for all to wait a day."""
-        if 2 * len(self.asks) <= len(self.waiting):
-            return None
-        return sorted(self.asks)[len(self.asks) // 2]
-
-    def has_many(self, causes: Iterable[Cause]) -> bool:
-        return self._is_many(sum(self.causes[cause] for cause in causes))
-
-    def _is_many(self, count: int) -> bool:
-        return count >= DOUBTS and count > DOUBTFUL * self.causes.total()
-
-    def settle(self, outcome: Outcome) -> None:
-        for place in self.waiting:
-            self.outcomes[place] = outcome
-
-    def stop(self) -> None:
-        if self.errand:
-            self.errand.stop()
-
-    def note(self, place: int, verdict: Verdict) -> None:
-        if verdict.remedy and place not in self.remedies and self._helps(verdict.remedy):
-            self.remedies[place] = verdict.remedy
-            return
-        self.causes[verdict.cause] += 1
-        if verdict.cause is Cause.OUR_AUTHORISATION:  # `_doubt` decides what that means; until then they wait
-            self.doubted.append(place)
-            return
-        self.outcomes[place] = verdict.outcome
-        recipient = self.recipients[place]
-        if verdict.outcome is Outcome.GONE:
-            self.gone.append(recipient)
-        elif verdict.cause in STRIKING:
-            self.struck.append(recipient)
-        elif verdict.outcome is Outcome.ACCEPTED and recipient.strikes:
-            self.forgiven.append(recipient)
-        if verdict.retry_after is not None:
-            self.asks.append(verdict.retry_after)
-
-    def _helps(self, remedy: Remedy) -> bool:
-        """Whether what is sent would be any different."""
-        match remedy:
-            case Remedy.SHORTER:
-                return len(self.short) < len(self.clear)
-            case Remedy.LONGER_TTL:
-                return self.alert.expires_at - clock.now() < timedelta(seconds=LONG_ENOUGH)
-            case Remedy.WITHOUT_TOPIC:
-                return True
-
-    def note_accepted(self, places: Collection[int]) -> None:
-        """The same for many, at a fifth of the cost: this is what nearly all answers say."""
-        outcomes, recipients = self.outcomes, self.recipients
-        for place in places:
-            outcomes[place] = TAKEN
-            if recipients[place].strikes:
-                self.forgiven.append(recipients[place])
-        self.causes[Cause.ACCEPTED] += len(places)
 
 
 class Fanout:
@@ -188,16 +81,18 @@ class Fanout:
             if run.alert.id in recalled or run.alert.expires_at <= now:
                 run.stop()
 
-    async def send_shard(self, shard_id: int, lane: str, level: str) -> None:
-        """The job. It names lane and level, so that what cannot be sent now costs no look at the shard."""
-        job = Job(shard_id, lane, Level(level))
+    async def send_shard(self, shard_id: int, lane: str, level: str, standing: int = Standing.PROVEN) -> None:
+        """The job. It names lane, level and standing, so that what cannot be sent now costs no look at the shard."""
+        job = Job(shard_id, lane, Level(level), standing)
         opens = self.pace.closed_until(lane, clock.now())
         if opens is None:
-            async with self.pace.place(lane, urgent=job.level is Level.BREAKING) as place:
+            urgent, on_probation = job.level is Level.BREAKING, standing != Standing.PROVEN
+            async with self.pace.place(lane, urgent=urgent, on_probation=on_probation) as place:
                 if place:
                     await self._pass(job, drawn_out=place.leave)
                     return
-        if not await self._put_off(job, (opens or clock.now()) + timedelta(seconds=random.random())):
+        rest = timedelta(seconds=random.random() + (standing != Standing.PROVEN))
+        if not await self._put_off(job, (opens or clock.now()) + rest):
             await self._pass(job)  # nothing is sent any more, so no place is needed
 
     async def _put_off(self, job: Job, at: datetime) -> bool:
@@ -232,10 +127,17 @@ class Fanout:
         if run.doubted:
             await self._doubt(run)
         await self._close(run)
+        await self._raise_alarm(run)
+
+    async def _raise_alarm(self, run: Run) -> None:
+        """The last pass of an alert may be to a handful, and all of them odd: of its lane they are few."""
         for causes, sentence in ALARMS:
             if run.has_many(causes):
-                await self.pace.alarm(run.shard.lane, sentence, clock.now())
-                break
+                async with transaction(self.sessions) as session:
+                    answered = await shards.answered(session, run.alert.id, run.shard.lane)
+                if run.has_many(causes, of=answered):
+                    await self.pace.alarm(run.shard.lane, sentence, clock.now())
+                return
 
     async def _open(self, shard_id: int) -> Run | None:
         async with transaction(self.sessions) as session:
@@ -245,7 +147,7 @@ class Fanout:
             run = Run(shard, await session.get_one(Alert, shard.alert_id), bytearray(shard.outcomes))
             ids = {place: shard.subscription_ids[place] for place in run.waiting}
             living = await subscriptions.recipients(session, ids.values())
-        run.recipients = {place: living[id_] for place, id_ in ids.items() if id_ in living}
+        run.expect({place: living[id_] for place, id_ in ids.items() if id_ in living})
         for place in ids.keys() - run.recipients.keys():  # stopped since the alert was planned
             run.outcomes[place] = Outcome.GONE
         return run
@@ -261,7 +163,10 @@ class Fanout:
     async def _push(self, run: Run, envelopes: Iterator[tuple[int, Envelope | Answer]]) -> bool:
         """One errand, with checkpoints on the way."""
         urgent = run.alert.level is Level.BREAKING
-        run.errand = errand = self.pushes.send(envelopes, origin=run.shard.lane, urgent=urgent)
+        on_probation = run.shard.standing != Standing.PROVEN
+        run.errand = errand = self.pushes.send(
+            envelopes, origin=run.shard.lane, urgent=urgent, on_probation=on_probation
+        )
         async with aclosing(errand.answers(every=CHECKPOINT)) as batches:
             async for answers in batches:
                 now = clock.now()
@@ -275,15 +180,19 @@ class Fanout:
         return True
 
     def _judge(self, run: Run, answers: Sequence[tuple[int, Answer]], now: datetime) -> None:
-        lane, host = run.shard.lane, urlsplit(run.shard.lane).hostname or ""
-        usual = [place for place, answer in answers if answer is CREATED]
-        run.note_accepted(usual)
-        self.pace.note(lane, ACCEPTED, times=len(usual))
+        """What the answers mean for the recipients, and those of the proven for the lane."""
+        lane = run.shard.lane
+        before = len(run.doubted)
+        taken = run.note_accepted([place for place, answer in answers if answer is CREATED])
+        self.pace.note(lane, ACCEPTED, times=taken)
         for place, answer in answers:
             if answer is not CREATED:
-                verdict = judge(host, answer, now)
-                run.note(place, verdict)
-                self.pace.note(lane, verdict)
+                verdict = judge(urlsplit(run.recipients[place].lane).hostname or "", answer, now)
+                if run.note(place, verdict):
+                    self.pace.note(lane, verdict)
+        refused = len(run.doubted) - before
+        if taken or (refused and run.token == self.signer.authorization(lane, now)):
+            self.pace.note_token(lane, taken=taken, refused=refused)
 
     @contextmanager
     def _listed(self, run: Run) -> Iterator[None]:
@@ -298,7 +207,7 @@ class Fanout:
     def _should_stop(self, run: Run, now: datetime) -> bool:
         return (
             self.draining.is_set()
-            or run.doubtful
+            or self.pace.is_refused(run.shard.lane)
             or run.alert.state is AlertState.RECALLED
             or run.alert.expires_at <= now
             or self.pace.closed_until(run.shard.lane, now) is not None
@@ -328,6 +237,8 @@ class Fanout:
         headers: dict[str, list[str]] = {}
         for place in places:
             recipient = run.recipients[place]
+            if run.shard.lane == VARIOUS and self.pace.closed_until(recipient.lane, now):
+                continue
             if recipient.lane not in headers:  # nearly always the shard's; a renewal may have changed it meanwhile
                 headers[recipient.lane] = self._headers(run.alert, recipient.lane, now, remedy)
             try:
@@ -355,8 +266,9 @@ class Fanout:
         """Our authorisation was refused: try a fresh token once; if that is refused too, a person must look."""
         now, lane = clock.now(), run.shard.lane
         if self.signer.renew(lane, run.token, now):
+            self.pace.try_fresh_token(lane)
             return  # they wait for the fresh token
-        if run.doubtful or self.pace.paused(lane):
+        if self.pace.is_refused(lane) or self.pace.paused(lane):
             await self.pace.pause(lane, REFUSED, now)
             return  # they wait for the person
         log.warning("%s refused our authorisation for %d of its readers", lane, len(run.doubted))
@@ -371,6 +283,8 @@ class Fanout:
         """The last word on this pass: the page, and the next pass if somebody still waits."""
         now = clock.now()
         tries = run.shard.tries + (0 if self.draining.is_set() else 1)
+        if run.shard.standing != Standing.PROVEN and tries >= probation.TRIES:
+            run.give_up_strangers()
         async with transaction(self.sessions) as session:
             if not await self._record(session, run, tries):
                 return
@@ -401,13 +315,24 @@ class Fanout:
         if run.forgiven:
             await subscriptions.forgive(session, [recipient.id for recipient in run.forgiven])
         run.gone, run.struck, run.forgiven = [], [], []
+        await self._record_strangers(session, run, now)
         return True
+
+    async def _record_strangers(self, session: AsyncSession, run: Run, now: datetime) -> None:
+        """What the answers mean for those on probation. Nobody ends where a person is asked whether so many left."""
+        if run.proven:
+            await subscriptions.note_proven(session, run.proven, now)
+        if gone := [recipient for recipient in run.strangers_gone if not self.pace.endings_stopped(recipient.lane)]:
+            await subscriptions.end(session, gone, "gone", now)
+        if run.vain:
+            await subscriptions.note_vain(session, run.vain, now)
+        run.proven, run.strangers_gone, run.vain = [], [], []
 
     async def _may_end(self, session: AsyncSession, run: Run, now: datetime) -> bool:
         """Not if this alert alone would end an implausible share of the lane: then a person is asked."""
         lane = await lane_for_change(session, run.shard.lane, now)
         if lane.endings_stopped_at is None:
-            of_lane = (Shard.alert_id == run.alert.id, Shard.lane == run.shard.lane)
+            of_lane = (Shard.alert_id == run.alert.id, Shard.lane == run.shard.lane, Shard.standing == Standing.PROVEN)
             sums = select(func.sum(Shard.gone), func.sum(func.cardinality(Shard.subscription_ids))).where(*of_lane)
             ended, recipients = (await session.execute(sums)).one()
             if too_many_endings(ended, recipients):
@@ -418,13 +343,14 @@ class Fanout:
 
     async def _try_later(self, session: AsyncSession, run: Run, tries: int, now: datetime) -> None:
         """Not after the alert's end: then the next pass is what writes `expired`."""
-        wait = timedelta() if self.draining.is_set() else next_try(tries, run.asked, random.random())
+        wait = timedelta() if self.draining.is_set() else run.next_try(tries, random.random())
         await self._enqueue(session, run.job, min(now + wait, run.alert.expires_at))
 
     async def _enqueue(self, session: AsyncSession, job: Job, at: datetime) -> None:
         urgent = job.level is Level.BREAKING
-        arguments = job._asdict()
-        await queue.enqueue(session, queue.SEND_SHARD, at=at, priority=job.level.priority, breaking=urgent, **arguments)
+        arguments = {name: value for name, value in job._asdict().items() if name != "standing" or value}
+        priority = probation.lowered(job.level.priority, job.standing)
+        await queue.enqueue(session, queue.SEND_SHARD, at=at, priority=priority, breaking=urgent, **arguments)
 
     def _say(self, run: Run) -> None:
         told = ", ".join(f"{count} {cause}" for cause, count in run.causes.most_common()) or "nothing sent"

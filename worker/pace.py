@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -14,9 +14,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app import clock
 from app.database import Sessions, transaction
-from app.domain.lanes import Lane, Tally, every_lane, lane_for_change, weigh
+from app.domain.lanes import Lane, Tally, TokenRecord, every_lane, lane_for_change, weigh
 from app.domain.marks import Happening, mark
 from app.domain.outcomes import Cause, Verdict
+from app.domain.probation import AT_ONCE
 from app.queue import lanes_due, live_workers
 
 log = logging.getLogger("newsbell.pace")
@@ -24,6 +25,7 @@ log = logging.getLogger("newsbell.pace")
 LOOK = 0.5  # seconds between two looks at what the others know
 # Shards of one lane that a worker draws from: one that is sent and one that is read from the database meanwhile.
 SHARDS_AT_ONCE = 2
+ON_PROBATION = "probation"  # the road that all lanes share for readers who never were accepted
 PATIENCE = 1.0  # seconds that a shard waits for a place in its lane before others may have its place in the worker
 
 
@@ -47,6 +49,7 @@ class Pace:
         self.tallies: dict[str, Tally] = {}
         self.under_way: Counter[Road] = Counter()
         self.waiting = 0  # shards without a place
+        self.tokens: defaultdict[str, TokenRecord] = defaultdict(TokenRecord)
         self.due: Collection[Road] = ()  # where shards wait that no worker has taken, as far as we know
         self._left = asyncio.Event()
         self._looked = time.monotonic()
@@ -58,6 +61,20 @@ class Pace:
     def paused(self, origin: str) -> bool:
         lane = self.lanes.get(origin)
         return lane is not None and lane.paused_at is not None
+
+    def endings_stopped(self, origin: str) -> bool:
+        lane = self.lanes.get(origin)
+        return lane is not None and lane.endings_stopped_at is not None
+
+    def note_token(self, origin: str, *, taken: int, refused: int) -> None:
+        """How often the token in use was taken, and refused: by proven readers, in all shards of this worker."""
+        self.tokens[origin].note(taken, refused)
+
+    def is_refused(self, origin: str) -> bool:
+        return origin in self.tokens and self.tokens[origin].is_refused
+
+    def try_fresh_token(self, origin: str) -> None:
+        self.tokens[origin].forgive()
 
     def note(self, origin: str, verdict: Verdict, times: int = 1) -> None:
         tally = self.tallies.setdefault(origin, Tally())
@@ -74,18 +91,26 @@ class Pace:
             tally.asked = max(verdict.retry_after, tally.asked or verdict.retry_after)
 
     @asynccontextmanager
-    async def place(self, origin: str, *, urgent: bool) -> AsyncIterator["Place | None"]:
+    async def place(self, origin: str, *, urgent: bool, on_probation: bool = False) -> AsyncIterator["Place | None"]:
         """A place to send a shard in this lane; None if it is better to come back later.
 
-        A lane that hangs keeps its own places only, and makes room in the worker for shards of others.
+        A lane that hangs keeps its own places only, and makes room in the worker for shards of others. All shards of
+        readers on probation have a few places together, and none of them waits for one in the way of others.
         """
-        road = Road(origin, urgent)
-        place = Place(self, road) if await self._find_place(road) else None
+        road = Road(ON_PROBATION if on_probation else origin, urgent)
+        found = self._take_place(road) if on_probation else await self._find_place(road)
+        place = Place(self, road) if found else None
         try:
             yield place
         finally:
             if place:
                 place.leave()
+
+    def _take_place(self, road: Road) -> bool:
+        if self.under_way[road] >= AT_ONCE or self.draining.is_set():
+            return False
+        self.under_way[road] += 1
+        return True
 
     async def _find_place(self, road: Road) -> bool:
         since = time.monotonic()
@@ -166,6 +191,7 @@ class Pace:
             lane.alarm = because
             if pause:
                 lane.paused_at = lane.paused_at or now
+                self.try_fresh_token(origin)  # what the person puts right is judged anew
         self.lanes = {**self.lanes, origin: lane}
         log.error("ALARM: %s%s: %s", origin, " is paused" if pause else "", because)
 

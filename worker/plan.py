@@ -23,7 +23,8 @@ from app.domain.alerts import (
     replaced_by,
 )
 from app.domain.moments import now_of
-from app.domain.shards import Planned
+from app.domain.probation import lowered
+from app.domain.shards import VARIOUS, Planned
 from app.release import enqueue_due, plan_again, wind_up
 
 log = logging.getLogger("newsbell.plan")
@@ -127,13 +128,22 @@ async def _plan_correction(session: AsyncSession, alert: Alert, now: datetime) -
 
 
 async def _enqueue(session: AsyncSession, alert: Alert, planned: Iterable[Planned]) -> None:
-    await queue.enqueue_many(
-        session,
-        queue.SEND_SHARD,
-        [{"shard_id": shard.id, "lane": shard.lane, "level": alert.level} for shard in by_turns(planned)],
-        priority=alert.level.priority,
-        breaking=alert.level is Level.BREAKING,
-    )
+    """Those on probation behind all others that are in the queue, and those of many lanes last."""
+    by_standing: defaultdict[int, list[Planned]] = defaultdict(list)
+    for shard in sorted(planned, key=lambda shard: shard.lane == VARIOUS):
+        by_standing[shard.standing].append(shard)
+    for standing, found in by_standing.items():
+        await queue.enqueue_many(
+            session,
+            queue.SEND_SHARD,
+            [
+                {"shard_id": shard.id, "lane": shard.lane, "level": alert.level}
+                | ({"standing": standing} if standing else {})
+                for shard in by_turns(found)
+            ],
+            priority=lowered(alert.level.priority, standing),
+            breaking=alert.level is Level.BREAKING,
+        )
 
 
 def by_turns(planned: Iterable[Planned]) -> list[Planned]:

@@ -9,14 +9,16 @@ import math
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from app.addresses import is_public
 from app.domain.outcomes import Answer
-from worker.wire import Envelope, Guard, Wire, common_options
+from worker.wire import CREATED, Envelope, Guard, Place, Wire, common_options
 
 # Drawn from one errand before the next has its turn, and between two looks at the network. What is sent together shares
 # system calls: 8 cost 14 % more time a message, and 32 keep everything else on the loop waiting for 6 ms at most.
@@ -26,11 +28,29 @@ HTTP1_CONNECTIONS = 32
 # Requests under way to a service that has not answered yet, or no longer does: what is sealed for one that hangs is
 # work that the others' readers wait for.
 UNHEARD_WINDOW = 16
+# Seconds for which a service counts as one that answers, since it last took something.
+HEARD_FOR = 60.0
+# For readers on probation, in place of the above: the smallest window of their lanes, and how long each may take. The
+# window grows by one with each message that is taken, as a service's slow start, and any other answer costs several.
+PROBATION_WINDOW, SETBACK = 16, 8
+PROBATION_TIMEOUT, PROBATION_CONNECT_TIMEOUT = 5.0, 3.0
+# Answers that may refuse our authorisation. So many in a row are handed over at once and nothing more is drawn until
+# they have been judged: a wrong key or clock is known by a handful of refusals, and not by all that a third of a second
+# can bring.
+REFUSALS, IN_A_ROW = (400, 401, 403), 5
 # Seconds that whoever fetches an errand's answers may take to write them down; a busy machine needs 0.2. After that
 # nothing more of it is sent until they are back: should we die, all of it would be sent again.
 LATE = 0.5
 # Apple closes HTTP/2 connections and cuts the number of streams to one at the first refusal.
 HTTP1_ONLY = "push.apple.com"
+
+
+class Wires(NamedTuple):
+    """To readers of one kind, proven or on probation: these cost those no connection, name look-up or patience."""
+
+    http1: "Wire[Token]"
+    http2: "Wire[Token]"
+
 
 # A recipient's number, and the envelope for them or what is known without sending.
 Drawn = tuple[int, Envelope | Answer]
@@ -39,23 +59,44 @@ Drawn = tuple[int, Envelope | Answer]
 class Lane:
     """Everything we send to one push service: its window keeps a hanging service from taking the others' places."""
 
-    def __init__(self, wire: "Wire[Token]") -> None:
-        self.wire = wire
-        self.http_is_known = wire.http1
-        self.heard = False  # Whether its last word was an answer and not silence.
+    def __init__(self, wires: "Wires", *, http1: bool, on_probation: bool) -> None:
+        self.wire, self.wires = wires.http1 if http1 else wires.http2, wires
+        self.http_is_known = http1
+        self.taken_at = -math.inf  # When it last took a message, unless it was silent since.
+        self.on_probation, self.earned = on_probation, PROBATION_WINDOW
         self.busy = 0
+        self.in_doubt = 0  # Errands whose refusals are being judged.
         self.per_second: float | None = None  # None: as fast as it goes.
         self._saved, self._counted = 0.0, monotonic()
 
     @property
+    def is_usual(self) -> bool:
+        """There is nothing to learn of a message that was taken."""
+        return self.http_is_known and not self.on_probation
+
+    @property
     def places(self) -> int:
         """How many requests may follow now: none if it is not above 0."""
-        free = self.window - self.busy
+        free = 0 if self.in_doubt else self.window - self.busy
         return free if self.per_second is None else min(free, math.floor(self._saved_up(self.per_second)))
 
     @property
     def window(self) -> int:
-        return self.wire.window if self.heard else min(self.wire.window, UNHEARD_WINDOW)
+        is_heard = monotonic() - self.taken_at < HEARD_FOR
+        window = self.wire.window if is_heard else min(self.wire.window, UNHEARD_WINDOW)
+        return min(window, self.earned) if self.on_probation else window
+
+    def note(self, answer: Answer, place: Place, now: float) -> None:
+        good = 200 <= answer.status < 300
+        if good:
+            self.taken_at = now
+        elif answer.trouble == "timeout":
+            self.taken_at = -math.inf
+        if answer.status and not self.http_is_known:
+            self.http_is_known = True
+            if not place.spoke_http2:
+                self.wire = self.wires.http1
+        self.earned = max(self.earned + (1 if good else -SETBACK), PROBATION_WINDOW)
 
     def next_turn(self) -> float:
         """Seconds until the pace allows another request."""
@@ -84,31 +125,52 @@ class Errand:
         self.stopped = self.drawn_out = False
         self._pusher, self._envelopes = pusher, envelopes
         self._known: list[tuple[int, Answer]] = []
+        self._refusals, self._too_many = 0, IN_A_ROW
+        self._is_read = self._in_doubt = False
+        self._news = asyncio.Event()  # Something that need not wait for the next batch.
         self._handed_over = math.inf  # When the batch was that is being written down.
         self._error: BaseException | None = None
         self._over: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
     async def answers(self, every: float = 0.5) -> AsyncGenerator[list[tuple[int, Answer]], None]:
         """What is newly known, every so many seconds (also if the caller took some of them), until everything that was
-        drawn has been answered.
+        drawn has been answered. Many refusals in a row do not wait for that.
 
         Raises what the iterator raised, at the end. To leave early is to stop the errand.
         """
+        self._is_read = True
         try:
-            due = monotonic()
+            due = monotonic() + every
             while not self.over or self._known:
-                due = max(due + every, monotonic())
-                await asyncio.wait([self._over], timeout=due - monotonic())
+                await self._news_or(due)
+                if monotonic() >= due:
+                    due = max(due + every, monotonic())
                 if self._known:
                     batch, self._known = self._known, []
                     self._handed_over = monotonic()
                     yield batch
                     self._handed_over = math.inf
-                    self._pusher.wake()
+                    self._go_on()
             if error := self._over.result():
                 raise error
         finally:
+            self._is_read = False
+            self._go_on()
             self.stop()
+
+    async def _news_or(self, due: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(due - monotonic()):
+                await self._news.wait()
+
+    def _go_on(self) -> None:
+        """What was handed over has been judged. Who goes on in spite of refusals is asked less often from now on."""
+        if self._in_doubt:
+            self._in_doubt, self._refusals, self._too_many = False, 0, 2 * self._too_many
+            self.lane.in_doubt -= 1
+            if not self.over:
+                self._news.clear()
+        self._pusher.wake()
 
     @property
     def over(self) -> bool:
@@ -142,11 +204,20 @@ class Errand:
 
     def tell(self, number: int, answer: Answer) -> None:
         self._known.append((number, answer))
+        if answer is CREATED:
+            self._refusals = 0
+        elif answer.status in REFUSALS:
+            self._refusals += 1
+            if self._refusals >= self._too_many and self._is_read and not self._in_doubt:
+                self._in_doubt = True
+                self.lane.in_doubt += 1
+                self._news.set()
 
     def settle(self, error: BaseException | None = None) -> None:
         """Nothing more will come."""
         if not self.over:
             self._over.set_result(self._error or error)
+            self._news.set()
 
 
 # What a request is known by: its errand, and the recipient's number.
@@ -208,17 +279,21 @@ class Pusher:
         guard: Guard = is_public,
     ) -> None:
         self._schemes = ("https://", "http://") if allow_private_addresses else ("https://",)
-        options = common_options(ca_file, timeout, connect_timeout)
         doorman = None if allow_private_addresses else guard
+        few = min(in_flight, HTTP1_CONNECTIONS)
         self._woken = asyncio.Event()
 
-        def wire(*, http1: bool, connections: int, window: int) -> Wire[Token]:
-            return Wire(options, http1=http1, connections=connections, window=window, guard=doorman, stirred=self.wake)
+        def wires(timeout: float, connect_timeout: float) -> Wires:
+            make = partial(Wire[Token], common_options(ca_file, timeout, connect_timeout), guard=doorman)
+            return Wires(
+                make(http1=True, connections=few, window=few, stirred=self.wake),
+                make(http1=False, connections=connections, window=in_flight, stirred=self.wake),
+            )
 
-        few = min(in_flight, HTTP1_CONNECTIONS)
-        self._http1 = wire(http1=True, connections=few, window=few)
-        self._http2 = wire(http1=False, connections=connections, window=in_flight)
-        self._lanes: dict[str, Lane] = {}
+        self._proven = wires(timeout, connect_timeout)
+        self._on_probation = wires(min(timeout, PROBATION_TIMEOUT), min(connect_timeout, PROBATION_CONNECT_TIMEOUT))
+        self._wires = (self._proven.http2, self._proven.http1, self._on_probation.http2, self._on_probation.http1)
+        self._lanes: dict[tuple[str, bool], Lane] = {}
         self._urgent, self._normal = Turns(), Turns()
         self._close_by = math.inf
         self._ended = False
@@ -240,21 +315,26 @@ class Pusher:
         else:
             self._end(None)
 
-    def send(self, envelopes: Iterator[Drawn], *, origin: str, urgent: bool = False) -> Errand:
-        """The iterator is drawn one by one, only as places become free."""
+    def send(
+        self, envelopes: Iterator[Drawn], *, origin: str, urgent: bool = False, on_probation: bool = False
+    ) -> Errand:
+        """The iterator is drawn one by one, only as places become free.
+
+        on_probation: the readers are; they have a small window of their own, and may be at any origin if this is empty.
+        """
         if self._close_by < math.inf or self._ended:
             raise RuntimeError("The pusher is closed.")
-        errand = Errand(self, envelopes, self._lane(origin), urgent)
+        errand = Errand(self, envelopes, self._lane(origin, on_probation), urgent)
         self._turns_of(errand).add(errand)
         self.wake()
         return errand
 
     def pace(self, origin: str, per_second: float | None) -> None:
         """Draw no faster than this for that origin; None lifts it."""
-        lane = self._lane(origin)
-        if lane.per_second != per_second:
-            lane.per_second = per_second
-            self.wake()
+        for lane in (self._lane(origin), self._lane(origin, on_probation=True)):
+            if lane.per_second != per_second:
+                lane.per_second = per_second
+                self.wake()
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -270,13 +350,15 @@ class Pusher:
     def _turns_of(self, errand: Errand) -> Turns:
         return self._urgent if errand.urgent else self._normal
 
-    def _lane(self, origin: str) -> Lane:
-        if origin not in self._lanes:
+    def _lane(self, origin: str, on_probation: bool = False) -> Lane:
+        key = origin, on_probation
+        if key not in self._lanes:
             url = urlsplit(origin)
             host = url.hostname or ""
-            http1 = url.scheme == "http" or host == HTTP1_ONLY or host.endswith("." + HTTP1_ONLY)
-            self._lanes[origin] = Lane(self._http1 if http1 else self._http2)
-        return self._lanes[origin]
+            http1 = url.scheme != "https" or host == HTTP1_ONLY or host.endswith("." + HTTP1_ONLY)
+            wires = self._on_probation if on_probation else self._proven
+            self._lanes[key] = Lane(wires, http1=http1, on_probation=on_probation)
+        return self._lanes[key]
 
     async def _run(self) -> None:
         error: Exception | None = None
@@ -292,7 +374,7 @@ class Pusher:
 
     @property
     def _is_needed(self) -> bool:
-        under_way = self._http1.is_busy or self._http2.is_busy
+        under_way = any(wire.is_busy for wire in self._wires)
         return self._close_by == math.inf or (under_way and monotonic() < self._close_by)
 
     def _draw(self) -> bool:
@@ -321,19 +403,15 @@ class Pusher:
 
     def _move(self) -> bool:
         """Let the network move, and report what has come in; False if nothing has."""
-        moved = False
-        for wire in (self._http2, self._http1):
+        moved, now = False, monotonic()
+        for wire in self._wires:
             wire.move()
             for (errand, number), answer, place in wire.finished():
                 lane = errand.lane
-                if answer.status:
-                    lane.heard = True
-                elif answer.trouble == "timeout":
-                    lane.heard = False
-                if answer.status and not lane.http_is_known:
-                    lane.http_is_known = True
-                    if not place.spoke_http2:
-                        lane.wire = self._http1
+                if answer is CREATED and lane.is_usual:
+                    lane.taken_at = now
+                else:
+                    lane.note(answer, place, now)
                 self._report(errand, number, answer)
                 moved = True
         return moved
@@ -353,7 +431,7 @@ class Pusher:
                 await self._woken.wait()
 
     def _patience(self) -> float | None:
-        until = min(self._http1.deadline, self._http2.deadline, self._close_by)
+        until = min(self._close_by, *(wire.deadline for wire in self._wires))
         paced = (lane for lane in (*self._urgent.lanes, *self._normal.lanes) if lane.per_second is not None)
         turns = [lane.next_turn() for lane in paced if lane.busy < lane.window]
         return min([*turns, max(0.0, until - monotonic())]) if turns or until < math.inf else None
@@ -364,7 +442,7 @@ class Pusher:
             return
         self._ended = True
         errands = {*self._urgent, *self._normal}
-        for wire in (self._http1, self._http2):
+        for wire in self._wires:
             for errand, number in wire.under_way:
                 errand.tell(number, Answer(0, trouble="interrupted"))
                 errands.add(errand)

@@ -85,6 +85,6 @@ async def forget(sessions: Sessions, queue: App) -> None:
         await wrong_clocks.forget(session)
         await feed_rings.forget(session, clock.now())
         await marks.forget(session, clock.now() - KEPT)
-        count = await subscriptions.forget(session, ended_before=clock.now() - KEPT)
+        count = await subscriptions.forget(session, kept=KEPT, now=clock.now())
     if count:
-        log.info("forgot %d subscriptions that ended over %d days ago", count, KEPT.days)
+        log.info("forgot %d subscriptions that ended", count)

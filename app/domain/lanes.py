@@ -27,6 +27,8 @@ LONGEST_CLOSURE = timedelta(minutes=15)
 SINGLE = 0.05
 # Between two decreases: answers to what was under way at the first one say nothing new.
 ONE_DECREASE = timedelta(seconds=1)
+# Refusals of our authorisation, more than acceptances, that mean all readers; and what acceptances may make up for.
+HANDFUL, CREDIT = 5, 20
 # Endings that one alert may bring in a lane before somebody should ask what is going on.
 FEW_ENDINGS, MANY_ENDINGS = 50, 0.1
 
@@ -81,6 +83,29 @@ class Tally:
     @property
     def broken(self) -> bool:
         return self.failed >= ENOUGH and self.failed > TOO_MANY * self.heard
+
+
+@dataclass
+class TokenRecord:
+    """How a service takes our authorisation of late, by its proven readers, whichever shard and pass they are in.
+
+    Refusals count against acceptances, up to a few of these: on a lane of which nothing is known yet the first handful
+    decides, and on one that takes what we send a few dozen in a row do. A tenth of its readers that are refused, for
+    reasons of their own or of some machine of the service's, do not keep the alert from the others.
+    """
+
+    balance: int = 0
+
+    def note(self, taken: int, refused: int) -> None:
+        self.balance = min(self.balance + taken - refused, CREDIT)
+
+    @property
+    def is_refused(self) -> bool:
+        return self.balance <= -HANDFUL
+
+    def forgive(self) -> None:
+        """Another token, or a person's word. What was taken before still counts."""
+        self.balance = max(self.balance, 0)
 
 
 def a_lane(origin: str, now: datetime) -> Lane:

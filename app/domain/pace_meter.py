@@ -150,7 +150,7 @@ async def _readers(session: AsyncSession, since: datetime) -> tuple[int, int]:
     # Who came since are the last ids: without an index on their time, they are found as fast as they are few.
     before = select(of.id).where(of.created_at <= since).order_by(of.id.desc()).limit(1).scalar_subquery()
     came = await session.scalar(select(number).where(of.id > func.coalesce(before, 0)))
-    ended = await session.scalar(select(number).where(of.ended_at > since))
+    ended = await session.scalar(select(number).where(of.ended_at > since, of.proven_at.is_not(None)))
     stopped = sum((await marked(session, Happening.STOPPED, since)).values())
     visited = sum((await marked(session, Happening.VISITED, since)).values())
     return (ended or 0) + stopped, (came or 0) + visited

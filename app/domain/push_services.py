@@ -54,4 +54,4 @@ def service_name(lane: str) -> str:
     """Whose browsers a push service serves, for people."""
     parts = urlsplit(lane)
     service = service_of(parts.hostname or lane)
-    return service.name if service else parts.netloc or lane
+    return service.name if service else parts.netloc or lane or "Other push services"

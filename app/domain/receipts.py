@@ -14,6 +14,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.domain.base import Base
 from app.domain.marks import Happening, mark
 from app.domain.outcomes import Outcome
+from app.domain.shards import VARIOUS
 
 # So many browsers of an alert's readers tell that they have shown it, about; all of them, if there are no more.
 TELLERS = 10_000
@@ -96,10 +97,10 @@ _ADD_TOLD = text(
 _ADD_BLAME = text(
     _ADD.format(
         found=f"""
-    SELECT alerts.id, :event, page.lane, :minute, 1
+    SELECT alerts.id, :event, :lane, :minute, 1
     FROM alerts CROSS JOIN LATERAL (
-        SELECT lane FROM shards
-        WHERE alert_id = alerts.id AND lane = :lane AND accepted > 0
+        SELECT FROM shards
+        WHERE alert_id = alerts.id AND lane IN (:lane, :various) AND accepted > 0
           AND subscription_ids[1] <= :reader AND subscription_ids[cardinality(subscription_ids)] >= :reader
           AND get_byte(outcomes, array_position(subscription_ids, CAST(:reader AS bigint)) - 1) = {Outcome.ACCEPTED:d}
         LIMIT 1) AS page
@@ -140,6 +141,7 @@ async def _blame(
     session: AsyncSession, event: Event, reader_id: int, lane: str, topic_ids: list[int] | None, now: datetime
 ) -> None:
     values = {"event": event, "reader": reader_id, "lane": lane, "topics": topic_ids, "minute": _minute(now)}
+    values |= {"various": VARIOUS}
     await session.execute(_ADD_BLAME, {**values, "now": now, "since": now - BLAMED})
 
 

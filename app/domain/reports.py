@@ -29,10 +29,12 @@ class LaneReport:
     seconds_to: Mapping[int, float | None]  # from the release, to so many percent of whom it was to ring for
 
 
-# Whom their own rules keep it from are not waited for. The sum of the counters is how many there are: reading the list
-# itself for its length would bring a megabyte for a hundred thousand.
+# Whom their own rules keep it from are not waited for, nor are those on probation. The sum of the counters is how many
+# there are: reading the list itself for its length would bring a megabyte for a hundred thousand.
 _REACHED = """
-    WITH pages AS (SELECT id, {scope} AS scope, {counters} - held AS due FROM shards WHERE alert_id = :alert),
+    WITH pages AS (
+        SELECT id, {scope} AS scope, CASE standing WHEN 0 THEN {counters} - held ELSE accepted END AS due
+        FROM shards WHERE alert_id = :alert),
     wanted AS (SELECT scope, sum(due) AS due FROM pages GROUP BY scope),
     steps AS (
         SELECT scope, at, sum(accepted) OVER (PARTITION BY scope ORDER BY at, beats.id) AS reached

@@ -26,11 +26,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.base import Base
 from app.domain.outcomes import Outcome
+from app.domain.probation import OWN_LANES, STANDING, Standing
+from app.domain.probation import SIZE as FEWER
 from app.domain.time_zones import clock_in
 
 # Taking, reading and closing a shard costs a worker some 20 ms: at 1,000 recipients that was a twentieth of its time.
 SIZE = 2500
 COUNTED = tuple(outcome.label for outcome in Outcome)
+# The lane of a shard whose recipients, all on probation, are at several push services.
+VARIOUS = ""
 
 
 class Shard(Base):
@@ -46,12 +50,13 @@ class Shard(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     alert_id: Mapped[UUID] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"), index=True)
-    lane: Mapped[str]  # The push service's origin: all recipients of a shard share it.
+    lane: Mapped[str]  # The push service's origin, which all recipients of a shard share; or VARIOUS.
     subscription_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     outcomes: Mapped[bytes] = mapped_column(LargeBinary)  # One byte (Outcome) for each id, in the same order.
     # How often a worker took it. Only the last taker may write: one that was thought dead and is not, may not.
     claim: Mapped[int] = mapped_column(default=0)
     tries: Mapped[int] = mapped_column(default=0)  # Passes that left somebody waiting.
+    standing: Mapped[int] = mapped_column(default=0, server_default="0")  # What its recipients' was (Standing).
     waiting: Mapped[int] = mapped_column(default=0)
     accepted: Mapped[int] = mapped_column(default=0)
     gone: Mapped[int] = mapped_column(default=0)
@@ -89,6 +94,7 @@ class Planned:
     lane: str
     size: int
     waiting: int  # 0 if these are held back: they are in the books, and there is nothing to send
+    standing: int = Standing.PROVEN
 
 
 @dataclass(frozen=True)
@@ -125,25 +131,34 @@ _SATED = f"""sated AS (
     GROUP BY member.id, limited.daily_limit HAVING count(*) >= limited.daily_limit)"""
 _FOLLOWERS = "SELECT subscription_id FROM follows WHERE topic_id = ANY(:topics)"
 
-# An audience, cut into shards lane by lane. Who is held back stands in shards of their own. Who it is for is a list and
-# no table to join: so the database looks them up by their ids, in order, whatever it believes of the tables. (One that
-# was empty when it was last looked through passes for empty: each of 10,000 readers was compared with each follower,
-# for half a minute.)
+# An audience, cut into shards lane by lane. Who is held back stands in shards of their own, and so do those on
+# probation, of whom all but a few lanes' share theirs. Who it is for is a list and no table to join: so the database
+# looks them up by their ids, in order, whatever it believes of the tables. (One that was empty when it was last looked
+# through passes for empty: each of 10,000 readers was compared with each follower, for half a minute.)
 _WRITE = f"""
     WITH {_SATED}, lists AS MATERIALIZED (
-        SELECT lane, {{holds}} AS holds, array_agg(id ORDER BY id) AS ids
+        SELECT lane, {{holds}} AS holds, {STANDING} AS standing, array_agg(id ORDER BY id) AS ids
         FROM subscriptions
         WHERE ended_at IS NULL AND {{wants}}
           AND id = ANY (ARRAY({{audience}} {{but}}))
-        GROUP BY lane, holds)
-    INSERT INTO shards (alert_id, lane, subscription_ids, outcomes, waiting, held,
+        GROUP BY lane, holds, standing),
+    own AS (
+        SELECT lane FROM lists GROUP BY lane HAVING bool_or(standing > 0)
+        ORDER BY bool_or(standing = 0) DESC, sum(cardinality(ids)) DESC, lane LIMIT {OWN_LANES}),
+    pages AS (
+        SELECT lane, holds, standing, ids FROM lists WHERE standing = 0 OR lane IN (SELECT lane FROM own)
+        UNION ALL
+        SELECT '{VARIOUS}', holds, standing, array_agg(id ORDER BY id) FROM lists, unnest(ids) AS id
+        WHERE standing > 0 AND lane NOT IN (SELECT lane FROM own) GROUP BY holds, standing)
+    INSERT INTO shards (alert_id, lane, standing, subscription_ids, outcomes, waiting, held,
                         claim, tries, accepted, gone, refused, failed, expired, recalled)
-    SELECT :alert, lane, ids[first:last],
+    SELECT :alert, lane, standing, ids[first:last],
            decode(repeat(CASE WHEN holds THEN '{Outcome.HELD:02x}' ELSE '00' END, last - first + 1), 'hex'),
            CASE WHEN holds THEN 0 ELSE last - first + 1 END, CASE WHEN holds THEN last - first + 1 ELSE 0 END,
            0, 0, 0, 0, 0, 0, 0, 0
-    FROM lists, generate_series(1, cardinality(ids), :size) AS first, LEAST(first + :size - 1, cardinality(ids)) AS last
-    RETURNING id, lane, cardinality(subscription_ids) AS size, waiting
+    FROM pages, LATERAL (SELECT CASE standing WHEN 0 THEN :size ELSE LEAST(:size, {FEWER}) END AS size) AS page,
+         generate_series(1, cardinality(ids), size) AS first, LEAST(first + size - 1, cardinality(ids)) AS last
+    RETURNING id, lane, cardinality(subscription_ids) AS size, waiting, standing
 """
 
 # Less those whom the ledger has already: planning twice is harmless, and an alert that gains a topic reaches only whom
@@ -340,6 +355,13 @@ async def progress_of(session: AsyncSession, alert_ids: Collection[UUID]) -> dic
     query = select(Shard.alert_id, *sums).where(Shard.alert_id.in_(alert_ids)).group_by(Shard.alert_id)
     found = {row[0]: dict(zip(COUNTED, map(int, row[1:]), strict=True)) for row in await session.execute(query)}
     return {alert_id: found.get(alert_id, dict.fromkeys(COUNTED, 0)) for alert_id in alert_ids}
+
+
+async def answered(session: AsyncSession, alert_id: UUID, lane: str) -> int:
+    """How many recipients of an alert in a lane, those on probation aside, wait no more."""
+    of_lane = (Shard.alert_id == alert_id, Shard.lane == lane, Shard.standing == Standing.PROVEN)
+    sums = select(func.sum(func.cardinality(Shard.subscription_ids)) - func.sum(Shard.waiting)).where(*of_lane)
+    return int(await session.scalar(sums) or 0)
 
 
 async def open_shards(session: AsyncSession, alert_id: UUID) -> Sequence[int]:

@@ -33,6 +33,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 from app.domain.base import Base, driver_connection
 from app.domain.marks import Happening, mark
 from app.domain.outcomes import Outcome
+from app.domain.probation import FORGOTTEN_AFTER, PATIENCE, STANDING, VAIN_ALERTS, Standing
 from app.domain.push_services import service_of, service_with_odd_path
 from app.domain.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 from app.domain.topics import Topic
@@ -82,7 +83,10 @@ class Subscription(Base):
     seen_at: Mapped[datetime]  # The last visit that re-synced it.
     ended_at: Mapped[datetime | None]
     ended_because: Mapped[str] = mapped_column(default="")
-    # Answers that nobody can explain, in a row, and when the first came: three over more than a day end it.
+    # When a push service first accepted a message for the endpoint that it has now; None: on probation.
+    proven_at: Mapped[datetime | None]
+    # Answers that nobody can explain, in a row, and when the first came: three over more than a day end it. On
+    # probation, alerts in vain.
     strikes: Mapped[int] = mapped_column(default=0, server_default="0")
     struck_at: Mapped[datetime | None]
     topics: Mapped[list[Topic]] = relationship(secondary=follows, lazy="raise", order_by=Topic.id)
@@ -281,7 +285,7 @@ async def renew(
 ) -> tuple[Subscription, str]:
     """The browser changed its endpoint; everything else stays. Proven by the old endpoint's `auth`."""
     await _in_turn(session, browser)
-    known = await _by_endpoint(session, old_endpoint)
+    known, other = await _by_endpoint(session, old_endpoint), None
     if known is None:
         # A renewal whose answer was lost is asked for again: the new endpoint is there and proves itself.
         known, auth = await _by_endpoint(session, browser.endpoint), browser.auth
@@ -291,8 +295,10 @@ async def renew(
     if known is None or not known.is_proven_by(auth):
         raise NotFound(UNKNOWN)
     if known.endpoint != browser.endpoint:
-        await _forget_other(session, browser, known)
+        other = await _forget_other(session, browser, known)
     _put(known, browser)
+    if other is not None:
+        known.proven_at = other.proven_at
     known.vapid_key_id = vapid_key_id
     _greet(known, known.time_zone, known.language, now)
     return known, _same_key(known, key)
@@ -304,12 +310,17 @@ def prove(subscription: Subscription, auth: bytes) -> None:
 
 
 def _put(subscription: Subscription, browser: Browser) -> None:
+    """Another endpoint has to prove itself, also one at the same service: an old proof opens no door for new ones."""
+    if subscription.endpoint != browser.endpoint:
+        subscription.proven_at = None
     subscription.endpoint, subscription.endpoint_hash = browser.endpoint, browser.endpoint_hash
     subscription.lane, subscription.p256dh, subscription.auth = browser.lane, browser.p256dh, browser.auth
 
 
 def _greet(subscription: Subscription, time_zone: str, language: str, now: datetime) -> None:
-    """A visit: the reader is there, so a subscription that had ended lives again."""
+    """A visit: the reader is there, so a subscription that had ended lives again, and has to prove itself again."""
+    if subscription.ended_at is not None:
+        subscription.proven_at = None
     subscription.time_zone, subscription.language = time_zone, language
     subscription.seen_at, subscription.ended_at, subscription.ended_because = now, None, ""
     subscription.strikes, subscription.struck_at = 0, None
@@ -323,13 +334,15 @@ def _same_key(subscription: Subscription, key: str | None) -> str:
     return key
 
 
-async def _forget_other(session: AsyncSession, browser: Browser, known: Subscription) -> None:
+async def _forget_other(session: AsyncSession, browser: Browser, known: Subscription) -> Subscription | None:
     """The page and the service worker may both have told us of the new endpoint: one browser, one row."""
     other = await _by_endpoint(session, browser.endpoint)
-    if other is not None and other is not known:
-        prove(other, browser.auth)
-        await session.delete(other)
-        await session.flush()
+    if other is None or other is known:
+        return None
+    prove(other, browser.auth)
+    await session.delete(other)
+    await session.flush()
+    return other
 
 
 async def _by_endpoint(session: AsyncSession, endpoint: str) -> Subscription | None:
@@ -354,9 +367,13 @@ class Recipient(NamedTuple):
     p256dh: bytes
     auth: bytes
     strikes: int = 0
+    standing: int = Standing.PROVEN
 
 
-_RECIPIENTS = f"SELECT {', '.join(Recipient._fields)} FROM subscriptions WHERE id = ANY(%s) AND ended_at IS NULL"
+_RECIPIENTS = f"""
+    SELECT {", ".join(Recipient._fields[:-1])}, {STANDING} AS standing
+    FROM subscriptions WHERE id = ANY(%s) AND ended_at IS NULL
+"""
 
 
 async def recipients(session: AsyncSession, ids: Collection[int]) -> dict[int, Recipient]:
@@ -382,6 +399,34 @@ async def end(session: AsyncSession, gone: Iterable[Recipient], because: str, no
         .returning(Subscription.id)
     )
     return len(ended.all())
+
+
+async def note_proven(session: AsyncSession, accepted: Iterable[Recipient], now: datetime) -> None:
+    """Their probation is over, if they still have the endpoint that was answered for."""
+    hashes = [hash_of(recipient.endpoint) for recipient in accepted]
+    await session.execute(
+        update(Subscription)
+        .where(Subscription.endpoint_hash.in_(hashes), Subscription.proven_at.is_(None))
+        .values(proven_at=now, strikes=0, struck_at=None)
+    )
+
+
+async def note_vain(session: AsyncSession, tried: Iterable[Recipient], now: datetime) -> None:
+    """An alert in vain for readers on probation. After a few over some days they end."""
+    of = Subscription
+    hashes = [hash_of(recipient.endpoint) for recipient in tried]
+    since = func.coalesce(of.struck_at, now)
+    over = (of.strikes + 1 >= VAIN_ALERTS) & (since < now - PATIENCE)
+    await session.execute(
+        update(of)
+        .where(of.endpoint_hash.in_(hashes), of.proven_at.is_(None), of.ended_at.is_(None))
+        .values(
+            strikes=of.strikes + 1,
+            struck_at=since,
+            ended_at=case((over, now), else_=None),
+            ended_because=case((over, "never_accepted"), else_=""),
+        )
+    )
 
 
 async def strike(session: AsyncSession, ids: Collection[int], now: datetime) -> None:
@@ -421,11 +466,11 @@ async def end_those_gone(session: AsyncSession, lane: str, now: datetime) -> int
     return len(ended.all())
 
 
-async def forget(session: AsyncSession, *, ended_before: datetime) -> int:
-    """Endpoints are personal data: those that ended long ago go for good."""
-    gone = await session.scalars(
-        delete(Subscription).where(Subscription.ended_at < ended_before).returning(Subscription.id)
-    )
+async def forget(session: AsyncSession, *, kept: timedelta, now: datetime) -> int:
+    """Endpoints are personal data: those that ended long ago go for good, and those that never took anything sooner."""
+    of = Subscription
+    never_accepted = of.proven_at.is_(None) & (of.ended_at < now - min(kept, FORGOTTEN_AFTER))
+    gone = await session.scalars(delete(of).where((of.ended_at < now - kept) | never_accepted).returning(of.id))
     return len(gone.all())
 
 
