@@ -3,11 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from app.connections import TimedConnection, limits
+from app.domain.base import driver_connection
 from app.domain.refusals import Refusal
+from app.outage import Outage
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -23,10 +26,13 @@ def with_driver(url: str) -> URL:
     return parsed.set(drivername="postgresql+psycopg")
 
 
-def connect(url: str, *, pool_size: int = 10) -> AsyncEngine:
+def connect(url: str, *, pool_size: int = 10, name: str = "newsbell") -> AsyncEngine:
+    """name: what the server's list of connections calls ours."""
+    driver = with_driver(url)
     # pre_ping: after a restart of the server the pool's old connections are replaced, not handed out.
     return create_async_engine(
-        with_driver(url),
+        driver,
+        connect_args=limits(url, name) | {"async_creator_fn": TimedConnection.connect},
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
@@ -35,12 +41,38 @@ def connect(url: str, *, pool_size: int = 10) -> AsyncEngine:
     )
 
 
-def sessions_of(engine: AsyncEngine) -> Sessions:
-    return async_sessionmaker(engine, expire_on_commit=False)
+def sessions_of(engine: AsyncEngine, outage: Outage | None = None) -> Sessions:
+    """outage: whom to tell of what goes wrong."""
+    return async_sessionmaker(engine, expire_on_commit=False, info={"outage": outage})
 
 
 @asynccontextmanager
-async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    """One request, or one step of a worker. Never held open across the network."""
-    async with sessions() as session, session.begin():
-        yield session
+async def transaction(sessions: Sessions, *, patience: float | None = None) -> AsyncIterator[AsyncSession]:
+    """One request, or one step of a worker. Never held open across the network.
+
+    patience: seconds that each statement may take, where a minute is not enough.
+    """
+    try:
+        async with sessions() as session, session.begin(), _patient(session, patience):
+            yield session
+    except Exception as error:
+        outage: Outage | None = sessions.kw.get("info", {}).get("outage")
+        if outage:
+            outage.note(error)
+        raise
+
+
+@asynccontextmanager
+async def _patient(session: AsyncSession, seconds: float | None) -> AsyncIterator[None]:
+    """Until the transaction ends, at the server; until the block ends, for our own limit."""
+    if seconds is None:
+        yield
+        return
+    limit = text("SELECT set_config('statement_timeout', :milliseconds, true)")
+    await session.execute(limit, {"milliseconds": str(round(seconds * 1000))})
+    connection = await driver_connection(session)
+    connection.patience = seconds
+    try:
+        yield
+    finally:
+        connection.patience = None

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 
+from app.outage import trouble_of
 from app.supervisor import NAME
 from app.visible import visible
 
@@ -21,6 +22,12 @@ class OneLine(logging.Formatter):
         return _indented(super().formatStack(stack_info))
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """What libraries say of a database in trouble has been said by app/outage.py, once and in a sentence."""
+    error = record.exc_info[1] if record.exc_info else None
+    return record.name.startswith("newsbell") or trouble_of(error) is None
+
+
 def _indented(lines: str) -> str:
     return "\n".join(f"  {visible(line)}" for line in lines.split("\n"))
 
@@ -30,5 +37,8 @@ def speak() -> None:
     name = os.environ.get(NAME, "newsbell")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine(f"%(asctime)s {name:<9} %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
+    handler.addFilter(_is_news)
+    for library in ("psycopg", "sqlalchemy.pool"):  # at each try to connect
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("newsbell").setLevel(logging.INFO)

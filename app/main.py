@@ -2,18 +2,20 @@
 
 import asyncio
 import math
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import FrameType
 
+import psycopg
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,21 +28,24 @@ from app import (
     desk,
     docs,
     feeds,
+    heart,
     links,
     live,
     people,
     preferences,
     prompt,
+    queue,
     reports,
     signin,
 )
 from app.context import STATIC, Site
 from app.cookies import only_ours
-from app.domain import wrong_clocks
 from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated, Unavailable
 from app.known_browsers import KnownBrowsers
 from app.logs import speak
 from app.oidc import SingleSignOn
+from app.outage import Outage, trouble_of
+from app.readiness import Readiness
 from app.settings import Settings, read_settings
 from app.streams import Streams
 from app.supervisor import hold_lifeline, refusals_end_it
@@ -55,6 +60,8 @@ HTTP_STATUS: dict[type[Exception], int] = {Unauthenticated: 401, Forbidden: 403,
 }
 
 LARGEST_BODY = 16 * 1024
+WEB = "newsbell web"
+MEANWHILE = "Requests that need it are answered 503 until then; readers' pages are served as far as they go without."
 
 HEADERS = {
     # Stories' pictures come from publishers; everything else is ours.
@@ -72,7 +79,9 @@ FOR_ALL = {"/api/site", "/api/latest", "/api/sign-in"}
 def create_app(settings: Settings) -> FastAPI:
     """The application on the database that settings.database_url names (the embedded one is the caller's matter)."""
     key = load_key(settings.vapid_key_file)
-    engine = database.connect(settings.database_url)
+    engine = database.connect(settings.database_url, name=WEB)
+    outage = Outage(settings.database_url, WEB, meanwhile=MEANWHILE)
+    sessions = database.sessions_of(engine, outage)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -81,18 +90,20 @@ def create_app(settings: Settings) -> FastAPI:
         async with site.receipts.emptied(site.sessions), site.streams.guarded(site.sessions):
             yield
         keeping_time.cancel()
+        await outage.aclose()
         await engine.dispose()
 
     app = FastAPI(title="Newsbell", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_tags=docs.TAGS)
     app.state.site = Site(
         settings,
-        database.sessions_of(engine),
+        sessions,
         key.public_key,
         key.id,
         SingleSignOn.of(settings),
         known_browsers=KnownBrowsers(key.secret_for("known browsers")),
         attempts_key=key.secret_for("single sign-on"),
     )
+    app.state.readiness = Readiness(sessions, outage)
     app.include_router(prompt.router)
     app.include_router(preferences.router)
     app.include_router(docs.router)
@@ -124,14 +135,10 @@ async def healthz() -> dict[str, str]:
 
 
 async def readyz(request: Request) -> Response:
-    """200 when a request could be served: the database answers. `warnings`: what a person should put right."""
-    site: Site = request.app.state.site
-    try:
-        async with database.transaction(site.sessions) as session:
-            warnings = await wrong_clocks.current(session)
-    except (OperationalError, InterfaceError, PoolTimeout, OSError):
-        return problem(503, "The database does not answer.")
-    return JSONResponse({"status": "ready", "warnings": warnings})
+    """200 when every request could be served. `warnings`: what a person should put right all the same."""
+    readiness: Readiness = request.app.state.readiness
+    reason, warnings = await readiness.look()
+    return problem(503, reason) if reason else JSONResponse({"status": "ready", "warnings": warnings})
 
 
 def problem(status: int, detail: str) -> Response:
@@ -174,7 +181,10 @@ def _explain_errors(app: FastAPI) -> None:
         return response
 
     async def no_database(request: Request, error: Exception) -> Response:
-        return problem(503, "The database does not answer. Nothing was changed; please try again.")
+        trouble = trouble_of(error)
+        if trouble is None:
+            raise error  # ours: what we asked for made no sense
+        return problem(503, f"{trouble.sentence} Nothing was changed; please try again.")
 
     async def our_mistake(request: Request, error: Exception) -> Response:
         response = problem(500, "Something went wrong on our side. Nothing was changed.")
@@ -184,7 +194,7 @@ def _explain_errors(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, http_error)
-    for kind in (OperationalError, InterfaceError, PoolTimeout):
+    for kind in (DBAPIError, PoolTimeout, queue.NotWritten, psycopg.Error):
         app.add_exception_handler(kind, no_database)
     app.add_exception_handler(Exception, our_mistake)
 
@@ -234,6 +244,10 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
         super().__init__(config)
         self.streams = streams
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        heart.start()
+        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.streams.end()

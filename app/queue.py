@@ -4,17 +4,26 @@ A job is written by the same transaction as the rows that make it necessary, so 
 Doors and verbs name the work; only `worker/__main__.py` says which function does it.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+import psycopg
 from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.connections import TimedConnection, limits
 from app.domain.base import driver_connection
 
+NotWritten = ConnectorException  # what a job that cannot be written raises, from the driver's error
+PLACE = 5.0  # seconds that a question waits for a connection
+# Seconds after which the pool's own tries to connect end; the next question begins new ones. They come ever more
+# slowly, and a database that is back must not wait for the next.
+RECONNECT = 2.0
 # Queues keep kinds of work from standing in each other's way: a publisher that hangs must not hold up an alert.
 FEEDS, ALERTS, BREAKING, TIME = "feeds", "alerts", "breaking", "time"
 QUEUES = (FEEDS, ALERTS, BREAKING, TIME)
@@ -27,9 +36,37 @@ LOOK_UP = "look_up"
 QUEUE_OF = {LOOK_UP: FEEDS, POLL_FEED: FEEDS, RELEASE_ALERT: ALERTS, PLAN_ALERT: ALERTS, SEND_SHARD: ALERTS}
 
 
-def connect(url: str, *, pool_size: int = 8) -> App:
+def connect(url: str, *, pool_size: int = 8, name: str = "newsbell") -> App:
     """An app that is not open yet: `async with app.open_async()` before a worker runs on it."""
-    return App(connector=PsycopgConnector(conninfo=url, min_size=1, max_size=pool_size))
+    connector = PsycopgConnector(
+        conninfo=url,
+        kwargs=limits(url, name),
+        connection_class=TimedConnection,
+        pool_factory=_pool,
+        min_size=1,
+        max_size=pool_size,
+        timeout=PLACE,
+        reconnect_timeout=RECONNECT,
+    )
+    return App(connector=connector)
+
+
+def _pool(**options: Any) -> AsyncConnectionPool:
+    """One whose resting connections are all replaced when one of them is found dead: each would take its time."""
+    drained = 0.0
+
+    async def check(connection: TimedConnection) -> None:
+        nonlocal drained
+        try:
+            await AsyncConnectionPool.check_connection(connection)
+        except psycopg.Error:
+            if connection.made > drained:
+                drained = time.monotonic()
+                await pool.drain()
+            raise
+
+    pool = AsyncConnectionPool(**options | {"check": check})
+    return pool
 
 
 # Enqueuing goes through the caller's own connection, so this app never opens one.
@@ -104,3 +141,10 @@ async def arguments_under_way(session: AsyncSession, task: str) -> Sequence[dict
     """The arguments of the jobs of this task that workers are at."""
     doing = text("SELECT args FROM procrastinate_jobs WHERE task_name = :task AND status = 'doing'")
     return (await session.scalars(doing, {"task": task})).all()
+
+
+async def last_sign_of_life(session: AsyncSession) -> tuple[datetime, datetime | None]:
+    """What time it is at the database, and when a worker last said that it lives; None if there is none."""
+    query = text("SELECT clock_timestamp(), max(last_heartbeat) FROM procrastinate_workers")
+    now, last = (await session.execute(query)).one()
+    return now, last

@@ -4,7 +4,6 @@ When an alert reaches a million readers, thousands open it within a minute, and 
 """
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,8 +14,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app.database import Sessions, transaction
 from app.domain import receipts
 from app.domain.receipts import Told
-
-log = logging.getLogger("newsbell.receipts")
 
 EVERY = 1.0  # seconds
 # Alerts × events × push services × minutes: what is made up must not fill the memory.
@@ -41,7 +38,6 @@ class ReceiptBox:
             async with transaction(sessions) as session:
                 await receipts.add(session, counts)
         except (DBAPIError, PoolTimeout, OSError):
-            log.warning("the database does not answer; %d receipts wait", counts.total())
             self.counts.update(counts)
 
     @asynccontextmanager

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -14,12 +15,14 @@ from uuid import UUID
 from procrastinate import App, BaseRetryStrategy, RetryDecision
 from procrastinate.jobs import Job
 
-from app import clock, database, queue
+from app import clock, database, heart, queue
 from app.logs import speak
+from app.outage import Outage, trouble_of
 from app.settings import Settings, read_settings
-from app.supervisor import hold_lifeline, refusals_end_it
+from app.supervisor import NAME, hold_lifeline, refusals_end_it
 from app.vapid import Signer, load_key
 from worker import tidy
+from worker.enduring import EnduringJobs, TakenForDead
 from worker.fanout import Fanout
 from worker.fetch import Publishers
 from worker.lookup import LookUp
@@ -46,6 +49,7 @@ PLACES = {
     queue.BREAKING: Places(8, 0.5),
     queue.TIME: Places(2, 5),
 }
+MEANWHILE = "Jobs wait until it does; none is lost. What is under way to readers goes on."
 DRAIN = 3.0  # seconds that a stop waits for what is in flight
 # Objects between two looks for cycles, of which sending makes none: with Python's usual 700, and everything that was
 # imported looked through time and again, that took 10 µs of each message's 330.
@@ -59,17 +63,27 @@ class Patient(BaseRetryStrategy):
     """
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
+        if trouble_of(exception) is None:
+            log.error("%s failed and is tried again", job.task_name, exc_info=exception)
         wait = timedelta(seconds=min(2 ** min(job.attempts, 6), 60))
         return RetryDecision(retry_at=clock.now() + wait)
 
 
 async def run(settings: Settings, database_url: str) -> None:
     async with AsyncExitStack() as parts:
-        jobs = queue.connect(database_url)
+        name = f"newsbell {os.environ.get(NAME, 'worker')}"
+        outage = Outage(database_url, name, meanwhile=MEANWHILE)
+        parts.push_async_callback(outage.aclose)
+        await outage.wait_for_database()
+        draining = asyncio.Event()
+        jobs = queue.connect(database_url, name=name)
+        at_once = {queue_name: places.at_once for queue_name, places in PLACES.items()}
+        jobs.job_manager = EnduringJobs(jobs.connector, at_once, outage, draining)
         await parts.enter_async_context(jobs.open_async())
-        engine = database.connect(database_url)
+        engine = database.connect(database_url, name=name)
         parts.push_async_callback(engine.dispose)
-        sessions = database.sessions_of(engine)
+        sessions = database.sessions_of(engine, outage)
+        heart.start()
         await clock.clock.ask(sessions)
         signer = Signer(load_key(settings.vapid_key_file), settings.vapid_contact)
         publishers = Publishers(
@@ -81,7 +95,6 @@ async def run(settings: Settings, database_url: str) -> None:
         pusher = Pusher(ca_file=settings.push_ca_file, allow_private_addresses=settings.allow_private_addresses)
         pushing = pusher.start()
         parts.push_async_callback(pusher.aclose, 0.5)  # the jobs have waited for what was in flight
-        draining = asyncio.Event()
         pace = Pace(sessions, pusher, draining)
         looking = asyncio.create_task(pace.run())
         parts.callback(looking.cancel)
@@ -147,7 +160,7 @@ async def work(jobs: App, draining: asyncio.Event, helpers: Iterable[asyncio.Tas
     log.info("worker %d is ready", os.getpid())
     try:
         ended, _ = await asyncio.wait([*workers, *helpers], return_when=asyncio.FIRST_COMPLETED)
-        if not draining.is_set():  # a queue lost its database: the whole process starts anew
+        if not draining.is_set():  # something is broken that the next process may not have
             stop()
             for task in ended:
                 task.result()
@@ -177,7 +190,10 @@ def main() -> None:
         settings = read_settings()
         gc.freeze()
         gc.set_threshold(GARBAGE)
-        asyncio.run(run(settings, settings.database_url))
+        try:
+            asyncio.run(run(settings, settings.database_url))
+        except TakenForDead as reason:
+            sys.exit(f"{reason} It starts anew.")
 
 
 if __name__ == "__main__":

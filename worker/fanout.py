@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, queue
+from app import clock, heart, queue
 from app.database import Sessions, transaction
 from app.domain import probation, shards, subscriptions
 from app.domain.alerts import Alert, AlertState, Level, close_if_done
@@ -69,6 +69,7 @@ class Fanout:
             await asyncio.sleep(WATCH)
             with suppress(DBAPIError, PoolTimeout, OSError):
                 await self._stop_what_is_over(clock.now())
+            heart.beat("recalls")
 
     async def _stop_what_is_over(self, now: datetime) -> None:
         runs = [run for each in self.under_way.values() for run in each]

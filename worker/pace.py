@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app import clock
+from app import clock, heart
 from app.database import Sessions, transaction
 from app.domain.lanes import Lane, Tally, TokenRecord, every_lane, lane_for_change, weigh
 from app.domain.marks import Happening, mark
@@ -142,10 +142,10 @@ class Pace:
     async def run(self) -> None:
         """For as long as the worker lives."""
         while True:
-            try:
+            # While the database is away, which is said elsewhere, push services are sent to as before.
+            with suppress(DBAPIError, PoolTimeout, OSError):
                 await self.look(clock.now())
-            except (DBAPIError, PoolTimeout, OSError):
-                log.warning("the database does not answer; push services are sent to as before")
+            heart.beat("pace")
             await asyncio.sleep(LOOK)
 
     async def look(self, now: datetime) -> None:

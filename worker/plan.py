@@ -29,6 +29,8 @@ from app.release import enqueue_due, plan_again, wind_up
 
 log = logging.getLogger("newsbell.plan")
 
+PATIENCE = 600.0  # seconds for one statement: an audience of millions, on a database that has much to do
+
 
 async def plan_alert(sessions: Sessions, alert_id: UUID) -> None:
     """Write the audience of a released alert and enqueue a job for each shard, in one transaction.
@@ -37,7 +39,7 @@ async def plan_alert(sessions: Sessions, alert_id: UUID) -> None:
     nobody any more.
     """
     now = clock.now()
-    async with transaction(sessions) as session:
+    async with transaction(sessions, patience=PATIENCE) as session:
         alert = await alert_by_id(session, alert_id, lock=True)
         if alert.state is AlertState.RECALLED:
             await wind_up(session, alert, now)
@@ -87,7 +89,7 @@ async def _give_back(sessions: Sessions, alert_id: UUID, due_at: datetime) -> No
 
 
 async def _release_now(sessions: Sessions, alert_id: UUID, due_at: datetime) -> None:
-    async with transaction(sessions) as session:
+    async with transaction(sessions, patience=PATIENCE) as session:
         alert, now = await alert_by_id(session, alert_id, lock=True), await now_of(session)
         if _is_due(alert, due_at):
             alert.release(now)

@@ -17,6 +17,7 @@ from app.database import Sessions, transaction
 from app.domain import feed_rings, lookups, marks, requests, subscriptions, wrong_clocks
 from app.domain.alerts import alert_by_id, close_if_done, unfinished
 from app.domain.feeds import feed_by_id
+from app.outage import trouble_of
 from app.polling import enqueue_poll, without_poll
 from app.release import enqueue_due, without_release
 
@@ -24,6 +25,7 @@ log = logging.getLogger("newsbell.tidy")
 
 HEARTBEAT = 2.0  # seconds between a worker's signs of life
 PRESUMED_DEAD = 8.0  # seconds without one, after which others take its work over
+PATIENCE = 600.0  # seconds for one statement that forgets much
 KEPT = timedelta(days=30)  # an ended subscription may be revived by a visit for that long
 TAKE_OVER_EVERY, MEND_EVERY = 3.0, 10.0  # seconds
 # The transaction-level advisory locks that keep two workers from the same chore; the numbers are ours alone.
@@ -48,8 +50,9 @@ async def _every(seconds: float, sessions: Sessions, lock: int, chore: Callable[
             async with transaction(sessions) as session:
                 if await session.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": lock}):
                     await chore()
-        except (DBAPIError, PoolTimeout, OSError, ConnectorException) as trouble:
-            log.warning("a chore has to wait: %s", type(trouble).__name__)
+        except (DBAPIError, PoolTimeout, OSError, ConnectorException) as error:
+            if trouble_of(error) is None:
+                log.warning("a chore has to wait: %s", type(error).__name__)
         await asyncio.sleep(seconds)
 
 
@@ -79,7 +82,7 @@ async def mend(sessions: Sessions) -> None:
 
 async def forget(sessions: Sessions, queue: App) -> None:
     await queue.job_manager.delete_old_jobs(nb_hours=72, include_failed=True, include_aborted=True)
-    async with transaction(sessions) as session:
+    async with transaction(sessions, patience=PATIENCE) as session:
         await requests.forget(session, clock.now())
         await lookups.forget(session, clock.now())
         await wrong_clocks.forget(session)
