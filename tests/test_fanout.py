@@ -205,6 +205,19 @@ async def test_microsoft_is_sent_a_longer_life_once_if_it_asks(
     assert first <= 20 < second == 60
 
 
+@pytest.mark.parametrize("status", ["200 OK", "201 Created"])
+async def test_what_microsoft_says_it_dropped_is_not_delivered(
+    desk: Desk, db: psycopg.Connection, sink: Sink, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    monkeypatch.setattr("worker.fanout.judge", lambda host, *of: judge(host.removesuffix(".localhost"), *of))
+    for name in ("dropped", "channelthrottled", "received"):
+        a_reader(db, f"http://par02p.notify.windows.com.localhost:{sink.url.rpartition(':')[2]}/{name}", proven=False)
+    sink.answer = lambda name, times: f"{status}\r\nX-WNS-Status: {name}"
+    assert await desk.send(await desk.ring()) == {"accepted": 1, "failed": 1, "waiting": 1}
+    proven = db.execute("SELECT endpoint FROM subscriptions WHERE proven_at IS NOT NULL").fetchall()
+    assert [endpoint.rpartition("/")[2] for (endpoint,) in proven] == ["received"]
+
+
 async def test_a_recall_also_stops_what_would_be_sent_another_way(
     desk: Desk, db: psycopg.Connection, sink: Sink
 ) -> None:

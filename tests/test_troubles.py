@@ -30,7 +30,7 @@ def test_all_is_well_without_a_word() -> None:
     "outcome, sentence",
     [
         ("refused", "Push services refused our key or signature for 1,200 readers; a person must look."),
-        ("failed", "Push services did not take the message for 1,200 readers."),
+        ("failed", "Push services did not take the message for 1,200 readers, or dropped it."),
         ("expired", "The time to live ran out before it reached 1,200 readers."),
         ("gone", "No longer there: 1,200 readers."),
         ("held", "Held back by quiet hours, daily limits or levels: 1,200 readers."),

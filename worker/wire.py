@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 import certifi
 import pycurl
 
-from app.domain.outcomes import Answer
+from app.domain.outcomes import WNS, Answer
 
 # Of an answer's body and of a header's value; enough to judge by.
 BODY_LIMIT, VALUE_LIMIT = 4096, 512
@@ -19,7 +19,7 @@ BODY_LIMIT, VALUE_LIMIT = 4096, 512
 KEPT_HEADERS = frozenset({b"retry-after", b"date", b"content-type", b"ttl"})
 KEPT_PREFIX = b"x-wns-"
 
-# The usual answer, which says everything by itself.
+# The usual answer, which says everything by itself; except from Microsoft, whose headers may say the contrary.
 CREATED = Answer(201)
 
 TROUBLES = {
@@ -47,7 +47,8 @@ class Envelope(NamedTuple):
     """A sealed request to a push service."""
 
     endpoint: str
-    headers: list[str]  # "Name: value", Content-Type among them. Cheapest if one list serves a whole shard.
+    # "Name: value", Content-Type among them. One list serves all of an origin's in a shard, and of no other origin.
+    headers: list[str]
     body: bytes
 
     def __repr__(self) -> str:
@@ -74,6 +75,7 @@ class Place:
         self._lines: list[bytes] = []
         self._body = b""
         self._opened = self._blocked = False
+        self._says_more = False
         for option, value in options.items():
             self.curl.setopt(option, value)
         self.curl.setopt(pycurl.HEADERFUNCTION, self._lines.append)  # libcurl ends it at 300 KB.
@@ -91,6 +93,7 @@ class Place:
         if envelope.headers is not self._headers:
             self.curl.setopt(pycurl.HTTPHEADER, envelope.headers)
             self._headers = envelope.headers
+            self._says_more = WNS in envelope.endpoint
 
     def _read(self, data: bytes) -> int | None:
         """Takes the first 4 KiB; after that, the transfer is ended."""
@@ -112,7 +115,7 @@ class Place:
     def answer(self, code: int) -> Answer:
         """What came back, given how libcurl ended. A status counts even if the rest of the answer was lost."""
         status = self.curl.getinfo(pycurl.RESPONSE_CODE)
-        if status == 201:
+        if status == 201 and not self._says_more:
             answer = CREATED
         elif status >= 200:
             answer = Answer(status, kept(self._lines), self._body[:BODY_LIMIT])

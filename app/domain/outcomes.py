@@ -34,6 +34,7 @@ class Cause(StrEnum):
     OUR_AUTHORISATION = "our_authorisation"  # Token, clock or contact: we are wrong.
     OUR_REQUEST = "our_request"  # A header or the protocol: we are wrong.
     TOO_BIG = "too_big"  # 413
+    DROPPED = "dropped"  # Microsoft answered 2xx and threw the message away, as the browser wishes or after an error.
     THROTTLED = "throttled"  # 429, 406 from WNS: slow the lane down.
     BUSY = "busy"  # 5xx, 408, 425
     UNREACHABLE = "unreachable"  # No answer: DNS, connect, TLS, timeout, reset.
@@ -85,6 +86,7 @@ OUR_REQUEST = Verdict(Outcome.FAILED, Cause.OUR_REQUEST)
 OUR_TOPIC = replace(OUR_REQUEST, remedy=Remedy.WITHOUT_TOPIC)
 OUR_TTL = replace(OUR_REQUEST, remedy=Remedy.LONGER_TTL)
 TOO_BIG = Verdict(Outcome.FAILED, Cause.TOO_BIG, remedy=Remedy.SHORTER)
+DROPPED = Verdict(Outcome.FAILED, Cause.DROPPED)
 BLOCKED = Verdict(Outcome.FAILED, Cause.BLOCKED)
 REDIRECTED = Verdict(Outcome.FAILED, Cause.REDIRECTED)
 UNCLEAR = Verdict(Outcome.FAILED, Cause.UNCLEAR)
@@ -116,9 +118,11 @@ WNS = "notify.windows.com"
 RULES = (
     # Only these two end a subscription.
     Rule({404, 410}, GONE),
-    # Microsoft drops what it throttles, whatever the status says.
+    # Microsoft drops what it throttles, and more, whatever the status says: X-WNS-Status (pywebpush #162) and the older
+    # X-WNS-NotificationStatus are "received", "dropped" or "channelthrottled".
     Rule(range(200, 600), THROTTLED, WNS, r"throttled"),
     Rule({406}, THROTTLED, WNS),
+    Rule(range(200, 300), DROPPED, WNS, r"\bdropped\b"),
     Rule({200, 201, 202, 204}, ACCEPTED),
     # The subscription was made with another VAPID key: Apple (as 400 or 403), Google, Mozilla.
     Rule({400, 401, 403}, OTHER_KEY, words=r"VapidPkHashMismatch"),

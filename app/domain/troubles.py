@@ -33,7 +33,7 @@ def _of_lanes(lanes: Sequence[Lane], now: datetime) -> Iterator[str]:
 
 _OUTCOMES = {
     "refused": "Push services refused our key or signature for {}; a person must look.",
-    "failed": "Push services did not take the message for {}.",
+    "failed": "Push services did not take the message for {}, or dropped it.",
     "expired": "The time to live ran out before it reached {}.",
     "gone": "No longer there: {}.",
     "held": "Held back by quiet hours, daily limits or levels: {}.",
