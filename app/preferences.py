@@ -3,12 +3,11 @@
 from collections.abc import Collection, Iterable
 from datetime import datetime, time, timedelta
 
-from fastapi import APIRouter
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.context import STATIC, HereSite, ReaderKey
+from app.context import HereSite, ReaderKey
 from app.database import transaction
 from app.domain import receipts
 from app.domain.alerts import Level
@@ -16,6 +15,7 @@ from app.domain.refusals import Refusal
 from app.domain.subscriptions import Subscription, subscription_of_key
 from app.domain.time_zones import a_browsers_zone
 from app.domain.topics import Topic, topics_named
+from app.pages import document
 from app.shapes import PreferencesIn, PreferencesOut, QuietHours, preferences_of, problems
 
 LONGEST_PAUSE = timedelta(days=366)
@@ -24,8 +24,8 @@ router = APIRouter(tags=["readers"])
 
 
 @router.get("/preferences", include_in_schema=False)
-async def page() -> FileResponse:
-    return FileResponse(STATIC / "preferences.html")
+async def page(here: HereSite) -> Response:
+    return document("preferences.html", here)
 
 
 @router.get("/api/subscriptions/me", responses=problems(401))

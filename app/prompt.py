@@ -14,9 +14,12 @@ from app.domain.refusals import Refusal
 from app.domain.subscriptions import Browser
 from app.domain.time_zones import a_browsers_zone
 from app.domain.topics import every_topic, topics_named
+from app.pages import document
 from app.shapes import (
+    FrontOut,
     PushSubscription,
     RenewalIn,
+    SectionOut,
     SiteOut,
     StoriesOut,
     SubscriptionIn,
@@ -38,8 +41,8 @@ router = APIRouter(tags=["readers"])
 
 
 @router.get("/", include_in_schema=False)
-async def front_page() -> FileResponse:
-    return FileResponse(STATIC / "index.html")
+async def front_page(here: HereSite) -> Response:
+    return document("index.html", here)
 
 
 @router.get("/favicon.ico", include_in_schema=False)
@@ -79,6 +82,19 @@ async def latest(
     page = found[:limit]
     more = f"{page[-1].seen_at.timestamp():.6f}-{page[-1].id}" if len(found) > limit else None
     return StoriesOut(items=[story_out(story) for story in page], next=more)
+
+
+@router.get("/api/front", responses=problems(422))
+async def front(
+    here: HereSite,
+    topics: Annotated[int, Query(ge=1, le=20)] = 6,
+    each: Annotated[int, Query(ge=1, le=20, description="stories of a topic")] = 6,
+) -> FrontOut:
+    """What the front page shows first: the topics that have the newest stories, each story under one of them."""
+    async with transaction(here.sessions) as session:
+        found = await stories.front(session, topics=topics, each=each)
+    sections = [SectionOut(topic=topic.slug, items=[story_out(story) for story in some]) for topic, some in found]
+    return FrontOut(sections=sections)
 
 
 @router.post("/api/subscriptions", responses=problems(413, 422) | {201: {"model": SubscriptionOut}})

@@ -75,6 +75,15 @@ class StoriesOut(BaseModel):
     next: str | None
 
 
+class SectionOut(BaseModel):
+    topic: str
+    items: list[StoryOut]
+
+
+class FrontOut(BaseModel):
+    sections: list[SectionOut]
+
+
 class Keys(BaseModel):
     p256dh: str = Field(max_length=256)
     auth: str = Field(max_length=64)

@@ -43,6 +43,7 @@ function go(hash) {
 }
 
 async function start() {
+  if (!main.querySelector("[role=status]")) main.append(status("Opening the desk…"));
   const wish = secretWish();
   if (!location.hash) comeBack();
   try {

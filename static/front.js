@@ -1,50 +1,116 @@
-// The front page's stories: the latest of every topic, each story once.
+// The front page's stories: the latest of a few topics, each story once; or, where the address names one, of that topic.
 
 import { call, Problem, site } from "./api.js";
-import { ago, exactly, language, make, webAddress } from "./page.js";
+import { ago, exactly, folded, language, listed, make, theirs, webAddress } from "./page.js";
 
-const SHOWN = 6; // stories of one topic
-const ASKED = 2 * SHOWN; // since some of them already stand under an earlier topic
+const OLDER = 20; // stories of a page, where one topic is shown
+const PATIENCE = 1_000; // milliseconds for which stories wait for the prompt, so that it does not push them about
+const MANY = 12; // topics that need no search
 
 const latest = document.querySelector("#latest");
+const shownTopic = new URLSearchParams(location.search).get("topic");
 
 async function start() {
-  enter("loading", lone("Fetching the latest stories…"));
+  if (latest.dataset.state !== "loading") enter("loading");
+  const coming = shownTopic ? ofTopic(shownTopic) : ofAll();
+  coming.catch(() => {}); // It is told below, when the prompt has its place.
+  await promptStands();
+  if (latest.dataset.state === "loading" && !latest.childElementCount) latest.append(lone("Fetching the latest stories…"));
   try {
-    const { name, topics } = await site();
-    document.title = name;
-    document.querySelector("#site-name").textContent = name;
-    show(topics, await Promise.all(topics.map(storiesOf)));
+    enter("ready", ...(await coming));
   } catch (error) {
     fail(error);
   }
 }
 
-async function storiesOf({ slug }) {
-  const { items } = await call("GET", `api/latest?topic=${encodeURIComponent(slug)}&limit=${ASKED}`);
-  return items.filter((story) => webAddress(story.url));
-}
-
-function show(topics, lists) {
-  const names = new Map(topics.map(({ slug, name }) => [slug, name]));
-  const groups = grouped(lists).map((stories, at) => ({ topic: topics[at], stories }));
-  const filled = groups.filter(({ stories }) => stories.length);
-  if (filled.length) enter("ready", ...filled.map((group) => section(group, names)));
-  else enter("empty", lone("No stories yet. They appear here as soon as the newsroom's feeds bring some."));
-}
-
-/** Each story stands once, under the first of its topics. */
-function grouped(lists) {
-  const seen = new Set();
-  return lists.map((stories) => {
-    const fresh = stories.filter(({ id }) => !seen.has(id)).slice(0, SHOWN);
-    for (const { id } of fresh) seen.add(id);
-    return fresh;
+/** What stands under the prompt does not move once it is shown; but nobody waits for the prompt for long. */
+function promptStands() {
+  const prompt = document.querySelector("#prompt");
+  return new Promise((done) => {
+    const look = () => prompt.dataset.state !== "loading" && done();
+    new MutationObserver(look).observe(prompt, { attributeFilter: ["data-state"] });
+    look();
+    setTimeout(done, PATIENCE);
   });
 }
 
+/** A few topics with what is new in each, and the way to all others. */
+async function ofAll() {
+  const [{ topics }, { sections }] = await Promise.all([site(), call("GET", "api/front")]);
+  const names = namesOf(topics);
+  const filled = sections.map(({ topic, items }) => ({ topic, stories: openable(items) })).filter(({ stories }) => stories.length);
+  const parts = filled.map((group) => section(group, names));
+  if (!parts.length) parts.push(lone("No stories yet. They appear here as soon as the newsroom's feeds bring some."));
+  return topics.length > sections.length ? [...parts, everyTopic(topics)] : parts;
+}
+
+/** One topic, as far back as the reader wants. */
+async function ofTopic(slug) {
+  const [{ topics }, page] = await Promise.all([site(), pageOf(slug)]);
+  const names = namesOf(topics);
+  const name = names.get(slug);
+  if (!name) return [lone("There is no such topic here (any more)."), everyTopic(topics)];
+  document.title = `${name} – ${document.title}`;
+  const group = section({ topic: slug, stories: openable(page.items) }, names);
+  if (!page.items.length) group.append(lone("No stories of this topic yet."));
+  group.append(...older(group.querySelector("ul"), slug, page.next, names));
+  return [group, everyTopic(topics)];
+}
+
+const pageOf = (slug, after) =>
+  call("GET", `api/latest?${new URLSearchParams({ topic: slug, limit: OLDER, ...(after ? { after } : {}) })}`);
+
+function older(list, slug, next, names) {
+  if (!next) return [];
+  const button = make("button", { type: "button" }, "Older stories");
+  const place = make("p", {}, button);
+  button.addEventListener("click", async () => {
+    if (button.hasAttribute("aria-disabled")) return;
+    button.setAttribute("aria-disabled", "true");
+    try {
+      const page = await pageOf(slug, next);
+      const items = openable(page.items).map((story) => item(story, slug, names));
+      list.append(...items);
+      place.replaceWith(...older(list, slug, page.next, names));
+      items[0]?.querySelector("a").focus();
+    } catch (error) {
+      button.removeAttribute("aria-disabled");
+      place.replaceChildren(button, " ", error instanceof Problem ? error.message : ODD);
+    }
+  });
+  return [place];
+}
+
+const namesOf = (topics) => new Map(topics.map(({ slug, name }) => [slug, name]));
+const openable = (stories) => stories.filter((story) => webAddress(story.url));
+const addressOf = (slug) => `/?${new URLSearchParams({ topic: slug })}`;
+
+function everyTopic(topics) {
+  const links = topics.map(({ slug, name }) => {
+    const link = make("a", { href: addressOf(slug) }, theirs(name));
+    if (slug === shownTopic) link.setAttribute("aria-current", "page");
+    return make("li", {}, link);
+  });
+  const nav = make("nav", { className: "all-topics" }, make("h2", { id: "all-topics" }, "All topics"));
+  nav.setAttribute("aria-labelledby", "all-topics");
+  if (links.length > MANY) nav.append(search(links));
+  nav.append(make("ul", {}, ...links));
+  if (shownTopic) nav.append(make("p", {}, make("a", { href: "/" }, "The latest of all topics")));
+  return nav;
+}
+
+function search(links) {
+  const input = make("input", { type: "search", id: "topic-search", autocomplete: "off", dir: "auto" });
+  input.addEventListener("input", () => {
+    for (const link of links) link.hidden = !folded(link.textContent).includes(folded(input.value));
+  });
+  return make("p", { className: "finder" }, make("label", { htmlFor: input.id }, "Search topics"), input);
+}
+
+const ODD = "The stories can't be shown. Reload the page to try again.";
+
 function fail(error) {
-  const sentence = error instanceof Problem ? error.message : "The stories can't be shown. Reload the page to try again.";
+  const sentence = error instanceof Problem ? error.message : ODD;
   const again = make("button", { type: "button", className: "main", id: "latest-again", onclick: start }, "Try again");
   enter("error", lone(sentence), make("p", { className: "lone" }, again));
 }
@@ -64,28 +130,30 @@ function lone(sentence) {
 }
 
 function section({ topic, stories }, names) {
-  const id = `topic-${topic.slug}`;
-  const items = stories.map((story) => make("li", {}, article(story, topic, names)));
-  const group = make("section", { className: "topic" }, make("h2", { id }, topic.name), make("ul", {}, ...items));
+  const id = `topic-${topic}`;
+  const head = make("h2", { id }, make("a", { href: addressOf(topic) }, theirs(names.get(topic) ?? topic)));
+  const group = make("section", { className: "topic" }, head, make("ul", {}, ...stories.map((story) => item(story, topic, names))));
   group.setAttribute("aria-labelledby", id);
   return group;
 }
 
+const item = (story, topic, names) => make("li", {}, article(story, topic, names));
+
 function article(story, topic, names) {
   const words = make("div", {}, headline(story));
-  if (story.summary) words.append(make("p", { className: "summary" }, story.summary));
+  if (story.summary) words.append(make("p", { className: "summary", dir: "auto" }, story.summary));
   words.append(facts(story, topic, names));
   return make("article", {}, words, ...picture(story));
 }
 
-const headline = ({ title, url }) => make("h3", {}, make("a", { href: webAddress(url) }, title));
+const headline = ({ title, url }) => make("h3", { dir: "auto" }, make("a", { href: webAddress(url) }, title));
 
 /** Where it stands, when it came, and its other topics. */
 function facts({ url, published_at: published, seen_at: seen, topics }, topic, names) {
   const publisher = new URL(url).hostname.replace(/^www\./, "");
-  const line = make("p", { className: "facts" }, publisher, " · ", moment(published ?? seen));
-  const others = topics.filter((slug) => slug !== topic.slug && names.has(slug)).map((slug) => names.get(slug));
-  if (others.length) line.append(" · also ", new Intl.ListFormat(language).format(others));
+  const line = make("p", { className: "facts" }, theirs(publisher), " · ", moment(published ?? seen));
+  const others = topics.filter((slug) => slug !== topic && names.has(slug)).map((slug) => names.get(slug));
+  if (others.length) line.append(" · also ", ...listed(others));
   return line;
 }
 

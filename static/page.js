@@ -2,17 +2,37 @@
 
 export const language = "en-GB"; // Of the pages' own words, and so of their lists and times.
 
+/** Names and other words that somebody has typed, in whatever script: what stands around them stays in its order. */
+export const theirs = (text) => make("bdi", {}, text);
+
+/** The same for where no element can stand: in a question, or in what is read out. */
+export const isolated = (text) => (RIGHT_TO_LEFT.test(text) ? `\u2068${text}\u2069` : text);
+
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+
+/** "Russia, Ukraine and World News", as nodes. */
+export const listed = (names) =>
+  new Intl.ListFormat(language).formatToParts(names).map(({ type, value }) => (type === "element" ? theirs(value) : value));
+
 export function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
 }
 
+/** As somebody types it who does not mind capitals and accents. */
+export const folded = (text) =>
+  text
+    .normalize("NFD")
+    .replaceAll(/\p{M}/gu, "")
+    .toLocaleLowerCase()
+    .trim();
+
 /** One check box; its label is the topic's name and, where there is room, what the topic is about. */
 export function topicBox({ slug, name, description }, checked, described = false) {
   const box = make("input", { type: "checkbox", name: "topic", value: slug, checked });
-  const words = make("span", {}, name);
-  if (described && description) words.append(make("small", {}, description));
+  const words = make("span", {}, theirs(name));
+  if (described && description) words.append(make("small", { dir: "auto" }, description));
   return make("label", { className: "choice" }, box, words);
 }
 

@@ -2,6 +2,7 @@
 
 import { Problem, site } from "./api.js";
 import { language, make, topicBox } from "./page.js";
+import { picker } from "./picker.js";
 import * as limits from "./preferences-limits.js";
 import { mine, permission, resync, stop } from "./subscribe.js";
 import { tellOthers, whenChanged } from "./tabs.js";
@@ -24,7 +25,6 @@ async function start() {
   enter("loading");
   try {
     const here = await site();
-    find("#site-name").textContent = here.name;
     const preferences = (await resync(here)) ?? (await mine(here, "GET"));
     if (!preferences) return enter("none");
     showTopics(here.topics, preferences.topics);
@@ -99,7 +99,7 @@ whenChanged(() => lookAgain().catch(() => {})); // What is shown stays; the next
 
 function showTopics(topics, followed) {
   const boxes = topics.map((topic) => topicBox(topic, followed.includes(topic.slug), true));
-  fieldset.replaceChildren(fieldset.querySelector("legend"), ...boxes);
+  fieldset.replaceChildren(fieldset.querySelector("legend"), picker(boxes));
   if (!topics.length) fieldset.append(make("p", {}, "There is no topic to follow yet."));
 }
 

@@ -1,7 +1,8 @@
 // What the prompt says in each of its states, and the way out of each.
 
 import { home } from "./api.js";
-import { language, make, topicBox } from "./page.js";
+import { listed, make, topicBox } from "./page.js";
+import { picker } from "./picker.js";
 
 export const VIEWS = {
   loading: () => ({ words: "Looking up notifications…", parts: [] }),
@@ -19,7 +20,7 @@ export const VIEWS = {
     form(prompt, { words: prompt.site.prompt.text, said: "One moment, the bell is being set up…", busy: true, last: true }),
 
   subscribed: ({ site, preferences }) => ({
-    words: `You follow ${list(preferences.topics.map((slug) => nameOf(site, slug)))}.`,
+    words: ["You follow ", ...listed(someOf(preferences.topics.map((slug) => nameOf(site, slug)))), "."],
     parts: [
       make("p", {}, stillPaused(preferences) ? "Notifications are paused for now." : "New stories ring in this browser."),
       make("p", {}, link("preferences", "Change topics, pause or stop")),
@@ -30,7 +31,7 @@ export const VIEWS = {
     words: "Notifications from this site are blocked in this browser.",
     parts: [
       make("p", {}, UNBLOCK[browser()]),
-      make("p", {}, "This page notices when you have changed it."),
+      make("p", {}, "This page notices when you have changed it. In a private window it can’t be changed: open the page in an ordinary one."),
       notNow(prompt),
     ],
   }),
@@ -94,7 +95,7 @@ function form(prompt, { words, said, busy = false, last = false }) {
 function newForm(prompt) {
   const { topics, prompt: words } = prompt.site;
   const boxes = topics.map((topic) => topicBox(topic, topics.length === 1));
-  const fieldset = make("fieldset", {}, make("legend", {}, "Which topics?"), make("div", { className: "choices" }, ...boxes));
+  const fieldset = make("fieldset", {}, make("legend", {}, "Which topics?"), picker(boxes, { few: 6 }));
   fieldset.addEventListener("change", () => prompt.say(""));
   const ok = button("ok", words.ok, () => prompt.ok(), "main");
   return make("form", {}, fieldset, make("p", { className: "buttons" }, ok, notNow(prompt, words.not_now)));
@@ -106,7 +107,8 @@ const button = (id, words, onclick, className) => make("button", { id, type: "bu
 
 const link = (path, words) => make("a", { href: new URL(path, home).href }, words);
 
-const list = (words) => new Intl.ListFormat(language, { type: "conjunction" }).format(words);
+/** Whoever follows many has a page for them. */
+const someOf = (names) => (names.length > 5 ? [...names.slice(0, 4), `${names.length - 4} more`] : names);
 
 const nameOf = (site, slug) => site.topics.find((topic) => topic.slug === slug)?.name ?? slug;
 

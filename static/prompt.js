@@ -125,7 +125,7 @@ export class Prompt {
   draw() {
     const { words, parts, said = "" } = VIEWS[this.state](this);
     this.section.dataset.state = this.state;
-    this.words.textContent = words;
+    this.words.replaceChildren(...[words].flat());
     if (parts[0] !== this.parts.firstChild || !parts.length) this.parts.replaceChildren(...parts);
     this.say(said);
     this.keepFocus();

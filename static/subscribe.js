@@ -14,6 +14,9 @@ const PATIENCE = 3_500; // milliseconds for one try
 const AWAY =
   "Your browser's push service doesn't answer. It may be switched off in the browser's settings, or blocked by this network.";
 
+const PRIVATE =
+  "This browser refuses notifications here. It does so in private windows: open the page in an ordinary one, and they can be set up.";
+
 /** "ok", or the state of the prompt that says why this page cannot have notifications. */
 export function support() {
   if (!window.isSecureContext) return "insecure";
@@ -127,6 +130,8 @@ async function make(site) {
       return await within(PATIENCE, ask(site));
     } catch (error) {
       if (error.name === "NotAllowedError") throw error;
+      // Chromium's words in a private window, where it says that everything is allowed and lets nothing be told apart.
+      if (/permission denied/.test(error.message)) throw new Problem(PRIVATE);
       if (attempt === TRIES) throw new Problem(AWAY);
       await pause(attempt * 250);
     }

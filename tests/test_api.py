@@ -166,6 +166,16 @@ async def test_a_page_is_served(api: httpx.AsyncClient, path: str, kind: str) ->
     assert answer.headers["content-type"].startswith(kind)
 
 
+@pytest.mark.parametrize("path", ["/", "/preferences"])
+async def test_a_page_has_the_sites_name_before_any_script_runs(path: str, key_folder: Path) -> None:
+    settings = Settings(database_url=NOBODY, data_dir=key_folder, site_name="Bread & <Roses>")
+    transport = httpx.ASGITransport(create_app(settings))
+    async with httpx.AsyncClient(transport=transport, base_url="http://site") as client:
+        text = (await client.get(path)).text
+    assert '<bdi id="site-name">Bread &amp; &lt;Roses&gt;</bdi>' in text
+    assert "{{" not in text
+
+
 SHEETS = {"index": "readers", "preferences": "readers", "desk": "desk", "docs": "docs"}
 
 
@@ -521,6 +531,8 @@ async def test_the_newest_stories_come_page_by_page(database_url: str, sessions:
         ours = (await client.get("/api/latest", params={"topic": "ukraine"})).json()["items"]
         assert [story["title"] for story in ours] == ["Story 5", "Story 3", "Story 1"]
         assert (await client.get("/api/latest", params={"topic": "mars"})).json() == {"items": [], "next": None}
+        sections = (await client.get("/api/front", params={"each": "20"})).json()["sections"]
+        assert sorted(story["title"] for section in sections for story in section["items"]) == sorted(titles)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sqlalchemy.orm import selectinload
 from app.database import Sessions, transaction
 from app.domain.entries import Entry
 from app.domain.feeds import Feed
-from app.domain.stories import Listed, Story, StoryKey, a_story, canonical, is_news, latest, names_of, remember
+from app.domain.stories import Listed, Story, StoryKey, a_story, canonical, front, is_news, latest, names_of, remember
 from app.domain.topics import every_topic
 from tests.makers import NOW, a_feed_row, a_story_row, a_topic_row, an_entry
 
@@ -322,3 +322,22 @@ async def test_a_topic_shows_its_own_stories_only(session: AsyncSession) -> None
     assert await latest(session, topic="russia", before=None, limit=9) == [one, both]
     assert await latest(session, topic="ukraine", before=None, limit=9) == [both]
     assert await latest(session, topic="mars", before=None, limit=9) == []
+
+
+async def test_the_front_page_has_the_topics_with_news_and_each_story_once(session: AsyncSession) -> None:
+    old, quiet, one, other = [await a_topic_row(session, slug) for slug in ("old", "quiet", "one", "other")]
+    for number in range(5):
+        at = NOW + timedelta(minutes=number)
+        await a_story_row(session, one, other, entry=an_entry(title=f"Both {number}"), now=at)
+        await a_story_row(session, other, entry=an_entry(title=f"Other {number}"), now=at)
+    await a_story_row(session, old, entry=an_entry(title="Old"), now=NOW - timedelta(days=9))
+
+    async def shown(**asked: int) -> list[tuple[str, list[str]]]:
+        return [(topic.slug, [s.title for s in some]) for topic, some in await front(session, **asked)]
+
+    assert await shown(topics=2, each=3) == [
+        ("one", ["Both 4", "Both 3", "Both 2"]),
+        ("other", ["Other 4", "Other 3", "Other 2"]),
+    ]
+    assert [slug for slug, _ in await shown(topics=9, each=1)] == ["old", "one", "other"]  # the newsroom's order
+    assert quiet.slug not in dict(await shown(topics=9, each=9))

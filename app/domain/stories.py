@@ -274,6 +274,32 @@ async def latest(
     return (await session.scalars(query.limit(limit))).all()
 
 
+async def front(session: AsyncSession, *, topics: int, each: int) -> list[tuple[Topic, list[Story]]]:
+    """The topics that have the newest stories, in the newsroom's order, each with `each` of its newest at most."""
+    chosen = (
+        select(story_topics.c.topic_id)
+        .join(Story, Story.id == story_topics.c.story_id)
+        .group_by(story_topics.c.topic_id)
+        .order_by(func.max(Story.seen_at).desc(), story_topics.c.topic_id)
+        .limit(topics)
+    )
+    shown = (await session.scalars(select(Topic).where(Topic.id.in_(chosen)).order_by(Topic.id))).all()
+    # Twice as many as are shown, since some of them stand under an earlier topic already.
+    lists = [await latest(session, topic=topic.slug, before=None, limit=2 * each) for topic in shown]
+    return [(topic, some) for topic, some in zip(shown, each_once(lists, each), strict=True) if some]
+
+
+def each_once(lists: Iterable[Sequence[Story]], most: int) -> list[list[Story]]:
+    """Each story stands in one list only: in the first that has it and room for it."""
+    seen: set[int] = set()
+    kept = []
+    for some in lists:
+        fresh = [story for story in some if story.id not in seen][:most]
+        seen |= {story.id for story in fresh}
+        kept.append(fresh)
+    return kept
+
+
 async def newest_id(session: AsyncSession) -> int:
     return await session.scalar(select(func.max(Story.id))) or 0
 
