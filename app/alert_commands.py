@@ -150,7 +150,7 @@ def alert_show(alert_id: Id, as_json: Json = False) -> None:
     for name, value in (
         row | {"outcomes": outcomes_in_words(row["outcomes"]) or None, "ttl": f"{row['ttl']:,} s"}
     ).items():
-        out.print(f"{name.replace('_', ' '):>13}  {cell(value)}", soft_wrap=True)
+        out.print(f"{name.replace('_', ' '):>13}  {cell(value)}")
 
 
 def _note(session: AsyncSession, what: str, alert: Alert, **detail: Any) -> None:

@@ -14,26 +14,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from typer.exceptions import TyperException
 
 from app.alert_commands import alert
+from app.chosen_database import database_of
 from app.domain import audit
 from app.domain.refusals import Refusal
 from app.domain.topics import every_topic
 from app.editor_commands import editor
+from app.embedded import has_database
 from app.feed_commands import feed
 from app.lane_commands import lane
 from app.migrate import migrate as migrate_database
-from app.settings import read_settings
+from app.settings import read_settings, use_env_file
 from app.sources import add_topic
-from app.terminal import Json, database_of, now, out, run, show
-from app.vapid import load_key, make_key
+from app.terminal import Json, now, out, run, say_aside, say_which, show
+from app.vapid import load_key, make_key, whose
 from app.visible import visible
 from bench.commands import bench
 
-cli = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Newsbell: push notifications for a newsroom. Start with: ./newsbell up",
-)
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 topic = typer.Typer(no_args_is_help=True, help="What readers can follow.")
 vapid = typer.Typer(no_args_is_help=True, help="The key that push services know us by.")
 for name, group in (
@@ -46,6 +43,15 @@ for name, group in (
     ("bench", bench),
 ):
     cli.add_typer(group, name=name)
+
+
+@cli.callback()
+def settings(
+    env_file: Annotated[Path | None, typer.Option(help="File with settings, as systemd's EnvironmentFile=.")] = None,
+) -> None:
+    """Newsbell: push notifications for a newsroom. Start with: ./newsbell up"""
+    if env_file:
+        use_env_file(env_file)
 
 
 @cli.command()
@@ -69,10 +75,17 @@ def web(
 ) -> None:
     """Serve the pages and the API only."""
     from app import up as upping
+    from app.startup import as_given, first_steps, must_be_free
 
     settings = read_settings()
-    with database_of(settings) as url:
-        upping.serve(settings.model_copy(update={"database_url": url}), host=host, port=port)
+    must_be_free(host, (port,), as_given)
+    with database_of(settings) as chosen:
+        settings = settings.model_copy(update={"database_url": chosen.url})
+        upping.must_be_set_up(settings)
+        say_which(chosen)
+        for step in first_steps(settings):
+            say_aside(step)
+        upping.serve(settings, host=host, port=port)
 
 
 @cli.command()
@@ -83,16 +96,27 @@ def worker(
     from app import up as upping
 
     settings = read_settings()
-    with database_of(settings) as url:
-        upping.work(settings.model_copy(update={"database_url": url}), processes)
+    with database_of(settings) as chosen:
+        settings = settings.model_copy(update={"database_url": chosen.url})
+        upping.must_be_set_up(settings)
+        say_which(chosen)
+        upping.work(settings, processes)
 
 
 @cli.command()
 def migrate() -> None:
     """Bring the database to this release's schema."""
-    with database_of(read_settings()) as url:
-        migrate_database(url)
-    out.print("The database is on this release's schema.")
+    from app.startup import first_steps
+
+    settings = read_settings()
+    fresh = not settings.database_url and not has_database(settings.data_dir)
+    with database_of(settings, make=True) as chosen:
+        migrate_database(chosen.url)
+        steps = first_steps(settings.model_copy(update={"database_url": chosen.url}))
+    name = chosen.name or f"the built-in one in {settings.data_dir.absolute()}"
+    done = "Made a database" if fresh else "The database is on this release's schema"
+    for line in (f"{done}: {name}.", *steps):
+        out.print(line)
 
 
 @topic.command("add")
@@ -126,7 +150,10 @@ def vapid_new() -> None:
     """Make the key. Only once: every subscription depends on it."""
     path = read_settings().vapid_key_file
     make_key(path)
-    out.print(f"Made {path}. Keep a copy of it in a safe place: without it every reader must subscribe anew.")
+    out.print(
+        f"Made {path}. Keep a copy of it in a safe place: without it every reader must subscribe anew. {whose(path)}",
+        soft_wrap=True,
+    )
 
 
 @vapid.command("show")

@@ -50,6 +50,24 @@ INITDB_OPTIONS = [
 SETTINGS = ["listen_addresses=", "max_connections=200", "log_checkpoints=off", "cluster_name=newsbell"]
 
 
+def has_database(folder: Path) -> bool:
+    """Whether one was made there. What we may not look into counts, too: starting it will say why it cannot be."""
+    try:
+        (folder / "pgdata").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a server runs there. If we cannot find out, starting it will say why."""
+    with suppress(OSError):
+        return EmbeddedServer(folder).is_alive()
+    return False
+
+
 class EmbeddedServer:
     """PostgreSQL of our own under `folder`: pgdata, socket, locks and postgres.log.
 

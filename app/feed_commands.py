@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Sessions, transaction
 from app.domain import audit
-from app.domain.feeds import HOURLY_LIMIT, Feed, Policy, State, every_feed, feed_by_url
+from app.domain.feeds import HOURLY_LIMIT, Feed, Policy, State, every_feed, feed_by_id, feed_by_url
 from app.domain.refusals import Conflict, Refusal
 from app.polling import poll_now
 from app.sources import add_feed, resume_feed
@@ -19,7 +19,9 @@ from app.terminal import Json, now, out, run, run_on_engine, show
 
 feed = typer.Typer(no_args_is_help=True, help="The documents that bring stories.")
 
-Url = Annotated[str, typer.Argument(help="The feed's address, as ./newsbell feed list has it.")]
+Url = Annotated[
+    str, typer.Argument(metavar="FEED", help="Its number or its address, as ./newsbell feed list has them.")
+]
 BY = "command line"  # As the audit names whoever has the machine.
 
 
@@ -39,13 +41,15 @@ def feed_add(
 ) -> None:
     """Follow a feed. Its first poll only remembers what is there: nothing old rings."""
 
-    async def add(session: AsyncSession) -> None:
+    async def add(session: AsyncSession) -> Feed:
         rules: Any = {"tags_add_topics": tags_add_topics, "hourly_limit": hourly_limit}
         added = await add_feed(session, url, topic, policy, now(), **rules)
         audit.note(session, now(), actor=BY, action="feed.add", subject=added.url, policy=policy, topics=topic, **rules)
+        return added
 
-    run(add)
-    out.print("Added. The worker polls it now; what it lists today is remembered and does not ring.")
+    out.print(
+        f"Added feed {run(add).id}. The worker polls it now; what it lists today is remembered and does not ring."
+    )
 
 
 @feed.command("list")
@@ -71,7 +75,11 @@ def feed_list(as_json: Json = False) -> None:
 
 
 @feed.command("poll")
-def feed_poll(url: Annotated[str | None, typer.Argument(help="One feed; default: all.")] = None) -> None:
+def feed_poll(
+    url: Annotated[
+        str | None, typer.Argument(metavar="[FEED]", help="One feed, by its number or address; default: all.")
+    ] = None,
+) -> None:
     """Poll now instead of waiting for the next turn, and say what came of it."""
     run_on_engine(lambda sessions: _poll(sessions, url))
 
@@ -85,8 +93,8 @@ def feed_pause(url: Url) -> None:
             raise Conflict("This feed is paused already.")
         found.pause(now())
 
-    _change(url, "feed.pause", pause)
-    out.print("Paused. ./newsbell feed resume goes on with it.")
+    changed = _change(url, "feed.pause", pause)
+    out.print(f"Paused {changed.url}. ./newsbell feed resume goes on with it.")
 
 
 @feed.command("resume")
@@ -98,24 +106,32 @@ def feed_resume(url: Url) -> None:
             raise Conflict("This feed is not paused.")
         await resume_feed(session, found)
 
-    _change(url, "feed.resume", resume)
-    out.print("Resumed. What came out meanwhile is remembered and does not ring.")
+    changed = _change(url, "feed.resume", resume)
+    out.print(f"Resumed {changed.url}. What came out meanwhile is remembered and does not ring.")
 
 
 @feed.command("remove")
 def feed_remove(url: Url) -> None:
     """Follow it no more. The stories that it brought stay."""
-    _change(url, "feed.delete", lambda session, found: session.delete(found))
-    out.print("Removed. Its stories and their alerts stay.")
+    changed = _change(url, "feed.delete", lambda session, found: session.delete(found))
+    out.print(f"Removed {changed.url}. Its stories and their alerts stay.")
 
 
-def _change(url: str, action: str, act: Callable[[AsyncSession, Feed], Awaitable[None]]) -> None:
-    async def step(session: AsyncSession) -> None:
-        found = await feed_by_url(session, url, lock=True)
+def _change(url: str, action: str, act: Callable[[AsyncSession, Feed], Awaitable[None]]) -> Feed:
+    async def step(session: AsyncSession) -> Feed:
+        found = await _feed(session, url, lock=True)
         await act(session, found)
         audit.note(session, now(), actor=BY, action=action, subject=found.url)
+        return found
 
-    run(step)
+    return run(step)
+
+
+async def _feed(session: AsyncSession, name: str, *, lock: bool = False) -> Feed:
+    """By its number in the list or by its address."""
+    if name.isascii() and name.isdigit() and len(name) < 19 and (found := await feed_by_id(session, int(name))):
+        name = found.url
+    return await feed_by_url(session, name, lock=lock)
 
 
 async def _poll(sessions: Sessions, url: str | None) -> None:
@@ -148,7 +164,7 @@ async def _poll(sessions: Sessions, url: str | None) -> None:
 async def _to_poll(session: AsyncSession, url: str | None) -> Sequence[Feed]:
     if url is None:
         return [one for one in await every_feed(session) if one.state is not State.PAUSED]
-    found = await feed_by_url(session, url)
+    found = await _feed(session, url)
     if found.state is State.PAUSED:
         raise Conflict("This feed is paused. ./newsbell feed resume asks it at once.")
     return [found]

@@ -1,5 +1,6 @@
 """Every knob, its unit and its default, on one page."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -116,3 +117,17 @@ def read_settings(**changes: Any) -> Settings:
         first = error.errors()[0]
         name = "NEWSBELL_" + "_".join(str(part) for part in first["loc"]).upper()
         raise Refusal(f"{name}: {first['msg']}.") from None
+
+
+def use_env_file(path: Path) -> None:
+    """What the file says goes before the environment that we were started with."""
+    from dotenv import dotenv_values
+
+    try:
+        with path.open() as file:
+            found = dotenv_values(stream=file, interpolate=False)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise Refusal(
+            f"--env-file {path} cannot be read: {getattr(problem, 'strerror', None) or 'it is no text'}."
+        ) from None
+    os.environ.update({name: value for name, value in found.items() if value is not None})

@@ -4,13 +4,17 @@ import shlex
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from sqlalchemy import ColumnElement, create_engine, exists, select
 from sqlalchemy.orm import Session
 
 from app import database
+from app.domain.editors import Editor
+from app.domain.feeds import Feed
 from app.domain.refusals import Refusal
 from app.domain.subscriptions import Subscription
+from app.domain.topics import Topic
 from app.settings import Settings
 from app.supervisor import port_is_free
 from app.vapid import check_subject, load_key, make_key
@@ -78,7 +82,7 @@ def must_have_a_contact(settings: Settings) -> None:
 def ensure_key(settings: Settings) -> None:
     """Make the VAPID key on the very first start, and never again: a new one orphans every subscription."""
     path = settings.vapid_key_file
-    if not path.exists():
+    if _is_missing(path):
         if _somebody_subscribed(settings.database_url):
             raise Refusal(
                 f"The VAPID key {path} is missing, and readers have subscribed with it. Put your copy of it back; "
@@ -93,6 +97,37 @@ def must_be_the_readers_key(settings: Settings) -> None:
     path = settings.vapid_key_file
     if not _fits(settings.database_url, load_key(path).id):
         raise Refusal(f"The VAPID key {path} is not the one that your readers subscribed with. Put the right one back.")
+
+
+def first_steps(settings: Settings, *, owner_follows: bool = False) -> list[str]:
+    """What a new site lacks before anything can ring, each with the command that makes it.
+
+    owner_follows: somebody has a link that makes them the owner.
+    """
+    lacking = {
+        "./newsbell topic add ukraine --name Ukraine": Topic.id,
+        "./newsbell feed add https://news.example/rss --topic ukraine": Feed.id,
+        "./newsbell editor add you@news.example --role owner": Editor.id,
+    }
+    steps = [
+        step for step, id_ in lacking.items() if not _is_true(settings.database_url, exists().where(id_.is_not(None)))
+    ]
+    if owner_follows:
+        steps = [step for step in steps if "editor add" not in step]
+    if _is_missing(settings.vapid_key_file):
+        steps.insert(0, "./newsbell vapid new")
+    return [f"Next: {step}" for step in steps]
+
+
+def _is_missing(path: Path) -> bool:
+    """Not: it is there and we may not look at it, which loading it says."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _somebody_subscribed(url: str) -> bool:

@@ -3,11 +3,12 @@
 import asyncio
 import fcntl
 import os
+import shlex
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -15,17 +16,17 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, database
+from app.chosen_database import USUAL_FOLDER, Chosen, database_of
 from app.domain import audit
 from app.domain.editors import an_owner_has_signed_in
 from app.domain.refusals import Refusal
 from app.domain.sign_ins import link_address, make_link
-from app.embedded import serving
 from app.logs import speak
 from app.migrate import migrate, must_be_current
 from app.oidc import SingleSignOn
 from app.settings import Settings
 from app.sources import DEMO_HOURLY_LIMIT, follow_demo, load_starter
-from app.startup import as_given, ensure_key, must_be_free, must_be_the_readers_key, must_have_a_contact
+from app.startup import as_given, ensure_key, first_steps, must_be_free, must_be_the_readers_key, must_have_a_contact
 from app.supervisor import Child, supervise
 
 
@@ -35,33 +36,32 @@ def up(settings: Settings, *, host: str, port: int, demo: bool) -> None:
     settings = _adapted(settings, host=host, port=port, demo=demo)
     must_be_free(host, (port, port + 1) if demo else (port,), as_given)
     must_have_a_contact(settings)
-    with _alone(settings.data_dir), _database(settings) as url:
-        settings = settings.model_copy(update={"database_url": url})
-        migrate(url)
+    with _alone(settings.data_dir), database_of(settings, make=True) as chosen:
+        settings = settings.model_copy(update={"database_url": chosen.url})
+        migrate(chosen.url)
         ensure_key(settings)
         SingleSignOn.of(settings)
-        link = _prepare(url, demo_feed=_demo_feed(port) if demo else None)
+        link = _prepare(chosen.url, demo_feed=_demo_feed(port) if demo else None)
         children = _children(settings, host=host, port=port, demo=demo)
-        supervise(children, environment=_environment(settings), ready=lambda: _greet(settings, host, port, link))
+        more = [*_how_to_command(settings, chosen), *first_steps(settings, owner_follows=link is not None)]
+        supervise(children, environment=_environment(settings), ready=lambda: _greet(settings, host, port, link, more))
     typer.echo("Newsbell has stopped. Everything is kept for the next start.", err=True)
 
 
 def serve(settings: Settings, *, host: str, port: int) -> None:
     """The pages and the API only, kept alive."""
-    must_be_free(host, (port,), as_given)
-    _must_be_set_up(settings)
     SingleSignOn.of(settings)
     supervise([_web(host, port)], environment=_environment(settings))
 
 
 def work(settings: Settings, processes: int | None) -> None:
     """Worker processes only, kept alive."""
-    _must_be_set_up(settings)
     count = processes or settings.workers or os.cpu_count() or 1
     supervise(_workers(count), environment=_environment(settings))
 
 
-def _must_be_set_up(settings: Settings) -> None:
+def must_be_set_up(settings: Settings) -> None:
+    """What `up` sees to by itself, `web` and `worker` only look at."""
     must_be_current(settings.database_url)
     must_have_a_contact(settings)
     must_be_the_readers_key(settings)
@@ -97,12 +97,6 @@ def _alone(folder: Path) -> Iterator[None]:
                 f"Newsbell runs already on {folder}. Stop that one, or choose another folder with --data."
             ) from None
         yield
-
-
-@contextmanager
-def _database(settings: Settings) -> Iterator[str]:
-    with nullcontext(settings.database_url) if settings.database_url else serving(settings.data_dir) as url:
-        yield url
 
 
 def _prepare(url: str, *, demo_feed: str | None) -> str | None:
@@ -157,7 +151,16 @@ def _environment(settings: Settings) -> Mapping[str, str]:
     return os.environ | told | {"NEWSBELL_VAPID_PRIVATE_KEY_FILE": str(settings.vapid_key_file)}
 
 
-def _greet(settings: Settings, host: str, port: int, link: str | None) -> None:
+def _how_to_command(settings: Settings, chosen: Chosen) -> list[str]:
+    """From another terminal: other commands do not know which folder this one was given."""
+    if chosen.name:
+        return [f"Database:      {chosen.name}"]
+    if settings.data_dir.resolve() == USUAL_FOLDER:
+        return []
+    return [f"Commands:      NEWSBELL_DATA_DIR={shlex.quote(str(settings.data_dir))} ./newsbell …"]
+
+
+def _greet(settings: Settings, host: str, port: int, link: str | None, more: Sequence[str]) -> None:
     """Once the pages answer, say where they are."""
     here = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     while not _answers(f"http://{here}:{port}/readyz"):
@@ -169,7 +172,7 @@ def _greet(settings: Settings, host: str, port: int, link: str | None) -> None:
             f"First sign-in: {link_address(site, link)}",
             "               Once, within 24 hours: it makes the owner.",
         ]
-    typer.echo("\n" + "".join(f"  {line}\n" for line in [*lines, "To stop:       Ctrl-C"]), err=True)
+    typer.echo("\n" + "".join(f"  {line}\n" for line in [*lines, *more, "To stop:       Ctrl-C"]), err=True)
 
 
 def _answers(url: str) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pwd
 import re
 import stat
 import tempfile
@@ -77,6 +78,7 @@ def _write_once(path: Path, content: bytes) -> None:
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # Mode 0600 from the start.
     try:
         with os.fdopen(descriptor, "wb") as file:
+            _give_to_folders_owner(descriptor, path.parent)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -84,6 +86,26 @@ def _write_once(path: Path, content: bytes) -> None:
     finally:
         os.unlink(draft)
     _sync_folder(path.parent)
+
+
+def _give_to_folders_owner(descriptor: int, folder: Path) -> None:
+    """What root makes in the service's folder is the service's: nobody else could read it."""
+    owner = folder.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def whose(path: Path) -> str:
+    """Whose key it is, and what that means for a service of somebody else."""
+    owner = _account(path.stat().st_uid)
+    return f"Only {owner} can read it; if the service runs as somebody else: chown USER {path}"
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -100,6 +122,11 @@ def load_key(path: Path) -> VapidKey:
         pem = _read_secret(path)
     except FileNotFoundError:
         raise Refusal(f"There is no VAPID key at {path}. Make one with ./newsbell vapid new.") from None
+    except PermissionError:
+        raise Refusal(
+            f"The VAPID key at {path} cannot be read by {_account(os.geteuid())}, who runs this. "
+            f"As root: chown {_account(os.geteuid())} {path}"
+        ) from None
     except OSError as error:
         raise Refusal(f"The VAPID key at {path} cannot be read: {error.strerror}.") from None
     try:

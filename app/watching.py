@@ -18,7 +18,7 @@ from app.database import Sessions, transaction
 from app.domain import shards
 from app.domain.alerts import Alert, AlertState, alert_by_id
 from app.domain.refusals import Refusal
-from app.terminal import out, run_on_engine, show_json
+from app.terminal import out, run_on_engine, say_aside, show_json
 
 NO_WORKER = "Waiting for a worker (./newsbell up or ./newsbell worker)"
 NOBODY_TO_CORRECT = "Nobody has got the wrong alert, so there is nothing to replace: ./newsbell alert send."
@@ -56,7 +56,7 @@ async def _do_and_watch(sessions: Sessions, write: Write, as_json: bool) -> None
     except AWAY as trouble:
         raise Refusal(UNKNOWN) from trouble
     if not as_json:
-        out.print(f"{done.alert.id}  {done.said}", soft_wrap=True)
+        out.print(f"{done.alert.id}  {done.said}")
     try:
         await _follow(sessions, done, as_json)
         told = _in_words(done.alert, done.counts)
@@ -64,17 +64,17 @@ async def _do_and_watch(sessions: Sessions, write: Write, as_json: bool) -> None
         kind = "recalled" if done.alert.state is AlertState.RECALLED else "released"
         told = f"{kind}; its progress cannot be followed at the moment: ./newsbell alert show {_short(done.alert)}"
         if as_json:
-            typer.echo(told, err=True)
+            say_aside(told)
     except asyncio.CancelledError:
-        typer.echo(f"newsbell: Stopped watching. {done.stopped}", err=True)
+        say_aside(f"newsbell: Stopped watching. {done.stopped}")
         raise typer.Exit(130) from None
     finally:
         if as_json:
             show_json(_as_json(done))
     if not as_json:
-        out.print(told, soft_wrap=True)
+        out.print(told)
         if done.missed:
-            out.print(f"{done.missed:,} had not got the wrong alert yet: they get neither.", soft_wrap=True)
+            out.print(f"{done.missed:,} had not got the wrong alert yet: they get neither.")
 
 
 async def _follow(sessions: Sessions, done: Done, as_json: bool) -> None:

@@ -28,6 +28,7 @@ class Terminal:
 
     def __init__(self, *first: str, **environment: str) -> None:
         self.first, self.environment = first, environment
+        self.columns: int | None = None  # None: what is said goes into a file, whose lines have no end
 
     def of(self, group: str) -> "Terminal":
         """Where every command is one of `./newsbell {group} …`."""
@@ -46,7 +47,10 @@ class Terminal:
         ):
             for name, value in self.environment.items():
                 patch.setenv(f"NEWSBELL_{name}", value)
-            patch.setattr(out, "width", 200)
+            patch.delenv("COLUMNS", raising=False)
+            if self.columns:
+                patch.setenv("COLUMNS", str(self.columns))
+            patch.setattr(out, "width", self.columns or 80)
             patch.setattr(sys, "argv", ["./newsbell", *arguments])
             patch.setattr(sys, "stdin", io.StringIO(typed))
             with pytest.raises(SystemExit) as ended:

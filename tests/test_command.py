@@ -161,7 +161,9 @@ def test_an_interrupt_is_silent_at_any_moment(database_url: str) -> None:
     told = os.environ | {"NEWSBELL_DATABASE_URL": database_url, "NEWSBELL_DATA_DIR": "/nowhere"}
     for moments in ((0.005, 0.01, 0.02, 0.04), (0.07, 0.1, 0.15, 0.2), (0.3, 0.5, 0.7, 1.0)):
         with ThreadPoolExecutor(len(moments)) as threads:
-            ended = list(threads.map(lambda after: interrupted([str(SCRIPT), "topic", "list"], after, told), moments))
+            ended = list(
+                threads.map(lambda after: interrupted([str(SCRIPT), "topic", "list", "--json"], after, told), moments)
+            )
         # A process that is not yet at the point of deciding about its end has died of the signal: the same to a shell.
         assert {code for code, _, _ in ended} <= {130, -signal.SIGINT, 0}, ended
         assert {said for code, said, _ in ended if code} <= {""}

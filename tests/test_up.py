@@ -87,6 +87,8 @@ def test_up_makes_everything_from_nothing_and_goes_on_with_it_the_next_time(tmp_
     site = f"http://127.0.0.1:{port}"
     with running(data, port, "--demo") as (_, said):
         link = printed_link(said, port)
+        assert f"NEWSBELL_DATA_DIR='{data / 'demo'}' ./newsbell" in said.read_text()
+        assert "Next:" not in said.read_text()
         first = get(f"{site}/api/site")
         assert [topic["name"] for topic in first["topics"]] == ["Russia", "Ukraine", "World News"]
         until(lambda: get(f"{site}/api/latest")["items"])

@@ -1,6 +1,7 @@
 import base64
 import json
 import os
+import pwd
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from py_vapid import Vapid02
 
 from app.domain.refusals import Refusal
-from app.vapid import Signer, VapidKey, check_subject, load_key, make_key
+from app.vapid import Signer, VapidKey, check_subject, load_key, make_key, whose
+from tests.test_embedded import a_folder, as_root_only, unprivileged
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
 MOZILLA = "https://updates.push.services.mozilla.com"
@@ -111,6 +113,23 @@ def test_a_key_that_others_can_reach_is_refused(tmp_path: Path, mode: int) -> No
     path.chmod(mode)
     with pytest.raises(Refusal, match="chmod 600"):
         load_key(path)
+
+
+@as_root_only
+def test_what_root_makes_in_the_services_folder_is_the_services() -> None:
+    with a_folder(owner=pwd.getpwnam("nobody").pw_uid) as var:
+        made = make_key(var / "vapid.pem")
+        assert "Only nobody can read it" in whose(var / "vapid.pem")
+        with unprivileged():
+            assert load_key(var / "vapid.pem") == made
+
+
+@as_root_only
+def test_a_key_of_somebody_else_is_refused_with_the_way_out() -> None:
+    with a_folder() as var:
+        make_key(var / "vapid.pem")
+        with unprivileged(), pytest.raises(Refusal, match=rf"by nobody, who runs this.*chown nobody {var}/vapid\.pem"):
+            load_key(var / "vapid.pem")
 
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
