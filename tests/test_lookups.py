@@ -20,7 +20,7 @@ from tests.test_api import explained
 from tests.test_poll import Newsstand, db, newsstand, number, rss, until, worker
 from worker.fetch import Publishers, Seen, Unreachable
 from worker.lookup import LookUp, link_in_words, title_of
-from worker.parse import Parser
+from worker.parser_process import Parser
 
 __all__ = ["db", "newsstand"]
 

@@ -1,19 +1,13 @@
 """Parse: look-alikes of what publishers really send, their real documents where they are at hand, and hostile ones."""
 
-import asyncio
-import os
 import re
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from app.domain.entries import Entry
-from worker.parse import ITEMS, Parsed, Parser, Unreadable, frame, parse
+from worker.parse import ITEMS, Parsed, Unreadable, parse
 
 URL = "https://gazette.test/feeds/world.xml"
 REAL = Path(__file__).parents[2] / "shared" / "feeds"
@@ -443,145 +437,3 @@ def test_the_newest_items_are_used_in_document_order() -> None:
     ).entries
     titles = [entry.title for entry in entries]
     assert titles == [*map(str, range(1, 100)), "undated", *map(str, range(100, ITEMS))]
-
-
-# ── The child process ──
-
-
-@pytest.fixture(scope="module")
-async def parser() -> AsyncIterator[Parser]:
-    parser = Parser(limit=1.0)
-    yield parser
-    await parser.aclose()
-
-
-async def ask(parser: Parser, body: bytes) -> Parsed | Unreadable:
-    return await parser.parse(body, content_type="application/rss+xml", url=URL)
-
-
-def alive(pid: int | None) -> bool:
-    assert pid
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-SLOW = rss("<" * 4_000_000)  # minutes of work
-
-HOSTILE = {
-    "author": rss(item(f"<title>x</title><author>{'a.' * 400_000}</author>")),
-    "attributes": rss("<item " + " ".join(f"a{n}='1'" for n in range(100_000)) + "><title>x</title></item>"),
-    "nesting": rss("<a>" * 200_000 + "</a>" * 200_000 + GOOD),
-    "unclosed": rss(item("<title>" + "<b>" * 200_000)),
-    "billion laughs": rss(
-        item("<title>&l9;</title>"),
-        before="<!DOCTYPE x [<!ENTITY l0 'ha'>"
-        + "".join(f"<!ENTITY l{n} '{f'&l{n - 1};' * 10}'>" for n in range(1, 10))
-        + "]>",
-    ),
-    "quadratic": rss(item(f"<title>{'&a;' * 50_000}</title>"), before=f"<!DOCTYPE x [<!ENTITY a '{'a' * 50_000}'>]>"),
-    "comments": b"<!--" * 1_000_000,
-    "document type": b"<!DOCTYPE x [" + b"<!--'\"" * 500_000,
-    "references": rss(item(f"<title>{'&nbsp;' * 50_000}</title>")),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-async def test_a_hostile_document_costs_only_itself(parser: Parser, name: str) -> None:
-    async with asyncio.timeout(15):
-        assert isinstance(await ask(parser, HOSTILE[name]), Parsed | Unreadable)
-        assert isinstance(await ask(parser, rss(GOOD)), Parsed)
-
-
-async def test_entities_of_the_document_are_not_expanded(parser: Parser, tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("secret")
-    before = f"<!DOCTYPE rss [<!ENTITY x SYSTEM '{secret.as_uri()}'><!ENTITY y 'boom'>]>"
-    answer = await ask(parser, rss(item("<title>a &x; &y; b</title>"), before=before))
-    assert isinstance(answer, Parsed)
-    assert answer.entries[0].title == "a &x; &y; b"
-
-
-async def test_the_child_answers_like_the_function(parser: Parser) -> None:
-    body = rss(item(f"<title>{NEWS} 😀</title><pubDate>1777118874</pubDate><category>World</category>"), GOOD)
-    assert await ask(parser, body) == read(body)
-    assert await ask(parser, b"{}") == Unreadable("This is JSON, not an RSS or Atom feed.")
-
-
-async def test_callers_queue(parser: Parser) -> None:
-    bodies = [rss(item(f"<title>{n}</title>")) for n in range(20)]
-    answers = await asyncio.gather(*(ask(parser, body) for body in bodies))
-    assert answers == [read(body) for body in bodies]
-
-
-async def test_a_slow_document_is_given_up(parser: Parser) -> None:
-    async with asyncio.timeout(15):
-        assert await ask(parser, SLOW) == Unreadable("Reading this feed took longer than 1 s.")
-
-
-async def test_a_child_that_dies_is_replaced(parser: Parser) -> None:
-    await ask(parser, rss(GOOD))
-    pid = parser.pid
-    assert pid
-    asking = asyncio.create_task(ask(parser, SLOW))
-    await asyncio.sleep(0.3)
-    os.kill(pid, signal.SIGKILL)
-    assert await asking == Unreadable("Reading this feed broke the reader.")
-    assert isinstance(await ask(parser, rss(GOOD)), Parsed)
-
-
-async def test_a_caller_who_gives_up_leaves_nothing_behind(parser: Parser) -> None:
-    await ask(parser, rss(GOOD))
-    pid = parser.pid
-    asking = asyncio.create_task(ask(parser, SLOW))
-    await asyncio.sleep(0.3)
-    asking.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asking
-    assert not alive(pid)
-    assert await ask(parser, rss(GOOD)) == read(rss(GOOD))
-
-
-async def test_signals_for_the_group_do_not_stop_the_child(parser: Parser) -> None:
-    await ask(parser, rss(GOOD))
-    pid = parser.pid
-    assert pid
-    for number in (signal.SIGINT, signal.SIGTERM):
-        os.kill(pid, number)
-    assert isinstance(await ask(parser, rss(GOOD)), Parsed) and parser.pid == pid
-
-
-async def test_a_child_is_recycled_and_the_last_one_ends_with_the_parser() -> None:
-    parser = Parser(recycle=2)
-    pids = []
-    for _ in range(3):
-        assert isinstance(await ask(parser, rss(GOOD)), Parsed)
-        pids.append(parser.pid)
-    await parser.aclose()
-    first, after_second, third = pids
-    assert after_second is None and first != third
-    assert not alive(first) and not alive(third)
-    await parser.aclose()
-
-
-async def test_memory_is_bounded() -> None:
-    parser = Parser(memory=64 * 2**20)
-    huge = rss(item(f"<title>{'😀' * 2_000_000}</title>"))
-    assert isinstance(await ask(parser, huge), Unreadable)
-    assert isinstance(await ask(parser, rss(GOOD)), Parsed)
-    await parser.aclose()
-
-
-@pytest.mark.parametrize("documents", [[], [rss(GOOD)], [rss(GOOD), SLOW]], ids=["idle", "done", "busy"])
-def test_a_child_does_not_outlive_its_parent(documents: list[bytes]) -> None:
-    """The pipe ends with the parent; a child that is busy then ends at its own limit."""
-    command = [sys.executable, "-m", "worker.parse", "0.5", str(2**29)]
-    root = Path(__file__).parents[1]
-    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdin
-        for body in documents:
-            child.stdin.write(frame(b'[null, "https://gazette.test/"]') + frame(body))
-        child.stdin.close()
-        assert child.wait(20) == (-signal.SIGALRM if SLOW in documents else 0)

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -16,9 +17,14 @@ import psycopg
 import pytest
 
 from app.database import Sessions, transaction
-from app.domain.feeds import feed_for_change
+from app.domain.feeds import Feed, feed_for_change
+from app.settings import Settings
 from app.sources import resume_feed
 from app.vapid import make_key
+from worker.fetch import Publishers
+from worker.parse import Parsed, Unreadable
+from worker.parser_process import Parser
+from worker.poll import Poller
 
 PROJECT = Path(__file__).parent.parent
 # One item stands twice in each of these, under the same address: one story.
@@ -31,6 +37,7 @@ class Newsstand:
     def __init__(self) -> None:
         self.documents: dict[str, bytes] = {}
         self.requests: list[tuple[str, int]] = []
+        self.forgetful = False  # It sends everything again, whatever one has already.
         self.on_request: Callable[[], None] = lambda: None
         stand = self
 
@@ -38,7 +45,8 @@ class Newsstand:
             def do_GET(self) -> None:
                 body = stand.documents.get(unquote(self.path).lstrip("/"))
                 etag = f'"{hash(body)}"'
-                status = 404 if body is None else 304 if self.headers["If-None-Match"] == etag else 200
+                known = self.headers["If-None-Match"] == etag and not stand.forgetful
+                status = 404 if body is None else 304 if known else 200
                 stand.requests.append((self.path, status))
                 stand.on_request()
                 self.send_response(status)
@@ -266,3 +274,68 @@ def test_a_feed_says_why_it_is_asked_when(
     with worker(database_url, tmp_path):
         until(lambda: number(db, because, well, "Every 1 second."))
         until(lambda: number(db, because, lost, "It failed 2 times in a row, so%"))
+
+
+# What reading costs
+
+
+class CountingParser(Parser):
+    """The real one; `asked` is how often."""
+
+    asked = 0
+
+    async def parse(
+        self, body: bytes, *, content_type: str | None, url: str, takes_long: bool = False
+    ) -> Parsed | Unreadable:
+        self.asked += 1
+        return await super().parse(body, content_type=content_type, url=url, takes_long=takes_long)
+
+
+@pytest.fixture
+async def poller(sessions: Sessions, tmp_path: Path) -> AsyncIterator[Poller]:
+    async with Publishers(allow_private_addresses=True, contact="") as publishers:
+        parser = CountingParser(quick=0.2, costly=0.5)
+        yield Poller(sessions, publishers, parser, Settings(data_dir=tmp_path))
+        await parser.aclose()
+
+
+async def the_feed(sessions: Sessions, feed_id: int) -> Feed:
+    async with transaction(sessions) as session:
+        return await feed_for_change(session, feed_id)
+
+
+async def test_a_document_that_costs_too_much_is_read_once_and_its_feed_is_asked_rarely(
+    newsstand: Newsstand, db: psycopg.Connection, sessions: Sessions, poller: Poller
+) -> None:
+    assert isinstance(poller.parser, CountingParser)
+    newsstand.documents["h.xml"] = rss("start")
+    feed_id = follow(db, f"{newsstand.url}/h.xml", "ukraine")
+    await poller.poll_feed(feed_id)
+    newsstand.documents["h.xml"] = b"<rss version='2.0'><channel>" + b'<a href="' * 300_000
+    for _ in range(3):
+        await poller.poll_feed(feed_id)
+        feed = await the_feed(sessions, feed_id)
+        assert feed.trouble == "Reading this feed takes more than 0.5 s of computing, so it was given up."
+        assert feed.next_poll_because == "Reading it costs too much, so it is left alone for 6 hours."
+        assert feed.polled_at and feed.next_poll_at and feed.next_poll_at - feed.polled_at >= timedelta(hours=6)
+    assert poller.parser.asked == 2  # The second and third time it was the same document.
+    newsstand.documents["h.xml"] = rss("news", "start")
+    await poller.poll_feed(feed_id)
+    feed = await the_feed(sessions, feed_id)
+    assert (feed.trouble, feed.next_poll_because) == ("", "Every 3 minutes.")
+    assert db.execute("SELECT title FROM alerts").fetchall() == [("news",)]
+
+
+async def test_the_same_document_is_not_read_again(
+    newsstand: Newsstand, db: psycopg.Connection, sessions: Sessions, poller: Poller
+) -> None:
+    assert isinstance(poller.parser, CountingParser)
+    newsstand.documents["a.xml"], newsstand.forgetful = rss("start"), True
+    feed_id = follow(db, f"{newsstand.url}/a.xml", "ukraine")
+    for _ in range(3):
+        await poller.poll_feed(feed_id)
+    assert (poller.parser.asked, len(newsstand.requests)) == (1, 3)
+    assert (await the_feed(sessions, feed_id)).trouble == ""
+    newsstand.documents["a.xml"] = rss("news", "start")
+    await poller.poll_feed(feed_id)
+    assert db.execute("SELECT title FROM alerts").fetchall() == [("news",)]

@@ -24,7 +24,7 @@ from app.settings import Settings
 from tests.makers import a_feed_row, a_reader, a_topic_row, an_editor_row
 from tests.publisher import Publisher
 from worker.fetch import Publishers
-from worker.parse import Parser
+from worker.parser_process import Parser
 from worker.poll import Poller
 
 

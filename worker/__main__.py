@@ -27,7 +27,7 @@ from worker.fanout import Fanout
 from worker.fetch import Publishers
 from worker.lookup import LookUp
 from worker.pace import Pace
-from worker.parse import Parser
+from worker.parser_process import Parser
 from worker.plan import plan_alert, release_alert
 from worker.poll import Poller
 from worker.push import Pusher

@@ -19,7 +19,8 @@ from app.domain.feeds import Feed
 from app.domain.lookups import Kind, Lookup
 from app.domain.topics import Topic, every_topic, spoken_of
 from worker.fetch import LOOK_LIMIT, NO_VALIDATORS, NotModified, Publishers, Seen, Unreachable
-from worker.parse import Parsed, Parser, Unreadable
+from worker.parse import Parsed, Unreadable
+from worker.parser_process import Parser
 
 SHOWN = 20  # entries of a feed
 LIMIT = 11.0  # seconds for all of it: the door waits for 12

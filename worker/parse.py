@@ -1,27 +1,18 @@
-"""Parse: the bytes of a document → entries, in a process that may be killed. The only door to feedparser."""
+"""Parse: the bytes of a document → entries. The only door to feedparser; `parser_process.py` is where it runs."""
 
-import asyncio
 import calendar
 import codecs
 import html.entities
 import io
 import itertools
-import json
-import os
 import re
-import resource
-import signal
-import struct
-import sys
 import time
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_tz
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import feedparser
@@ -40,11 +31,14 @@ WIDEST = 2_560  # pixels; a wider picture is made for print
 class Parsed:
     title: str
     entries: tuple[Entry, ...]  # in document order
+    seconds: float = field(default=0.0, compare=False)  # of computing
 
 
 @dataclass(frozen=True)
 class Unreadable:
     reason: str  # one plain sentence for a person
+    seconds: float = field(default=0.0, compare=False)
+    costly: bool = False  # It would take more computing than a document is given.
 
 
 Item = dict[str, Any]  # what feedparser makes of an item; untyped, like the library
@@ -55,7 +49,7 @@ class NotAFeed(Exception):
 
 
 def parse(body: bytes, *, content_type: str | None, url: str) -> Parsed | Unreadable:
-    """Reads any document within its own four walls; how long that takes is for `Parser` to limit."""
+    """Reads any document within its own four walls; how long that takes is for `parser_process.py` to limit."""
     try:
         return parsed(tidy(decode(body, content_type)), url=url)
     except NotAFeed as sentence:
@@ -393,145 +387,3 @@ def start_of(markup: str) -> str:
 
 def cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
-
-
-# ── The process that may be killed ──
-
-PROJECT = Path(__file__).parents[1]
-START = 60.0  # seconds that a new process may take on a busy machine
-GRACE = 2.0  # seconds after which a child ends by itself, should nobody be left to end it
-LENGTH = struct.Struct("!I")
-LONGEST = 64 * 2**20  # bytes of an answer; 500 items of the greatest length have less
-
-
-class Parser:
-    """Parses one document after another in one child process: a hostile document costs its own time, nobody else's.
-
-    Whatever is wrong with a document, or with the child because of it, is an `Unreadable`.
-    """
-
-    def __init__(
-        self,
-        *,
-        limit: float = 10.0,  # seconds for one document
-        memory: int = 2**29,  # bytes of address space; a real document of 2.7 MB takes 80 MB, a hostile one 250
-        recycle: int = 200,  # documents, after which a new child starts with a clean memory
-    ) -> None:
-        self._limit, self._memory, self._recycle = limit, memory, recycle
-        self._turn = asyncio.Lock()
-        self._child: Process | None = None
-        self._left = 0
-
-    async def parse(self, body: bytes, *, content_type: str | None, url: str) -> Parsed | Unreadable:
-        question = json.dumps([content_type, url]).encode()
-        answer: Parsed | Unreadable | None = None
-        async with self._turn:
-            try:
-                answer = await self._ask(await self._ready(), question, body)
-            except TimeoutError:
-                return Unreadable(f"Reading this feed took longer than {self._limit:g} s.")
-            except (OSError, EOFError, ValueError, TypeError, KeyError):
-                return Unreadable("Reading this feed broke the reader.")
-            finally:
-                # An answer that did not come (too late, broken, or the caller gave up) leaves a child in mid-sentence.
-                if answer is None or self._left <= 0:
-                    await self._end()
-            return answer
-
-    async def aclose(self) -> None:
-        async with self._turn:
-            await self._end()
-
-    @property
-    def pid(self) -> int | None:
-        """The child's, when there is one."""
-        return self._child.pid if self._child else None
-
-    async def _ready(self) -> Process:
-        if self._child is None:
-            command = (sys.executable, "-m", "worker.parse", str(self._limit + GRACE), str(self._memory))
-            self._child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, cwd=PROJECT)
-            self._left = self._recycle
-            async with asyncio.timeout(START):
-                await hear(self._child)
-        return self._child
-
-    async def _ask(self, child: Process, question: bytes, body: bytes) -> Parsed | Unreadable:
-        assert child.stdin
-        self._left -= 1
-        async with asyncio.timeout(self._limit):
-            child.stdin.write(frame(question) + frame(body))
-            await child.stdin.drain()
-            return understood(await hear(child))
-
-    async def _end(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            with suppress(ProcessLookupError):  # It was quicker.
-                child.kill()
-            await child.communicate()
-
-
-async def hear(child: Process) -> bytes:
-    assert child.stdout
-    (length,) = LENGTH.unpack(await child.stdout.readexactly(LENGTH.size))
-    if length > LONGEST:
-        raise ValueError("The child talks nonsense.")
-    return await child.stdout.readexactly(length)
-
-
-def frame(content: bytes) -> bytes:
-    return LENGTH.pack(len(content)) + content
-
-
-def told(answer: Parsed | Unreadable) -> bytes:
-    return json.dumps(asdict(answer), default=datetime.isoformat).encode()
-
-
-def understood(text: bytes) -> Parsed | Unreadable:
-    """JSON and not pickle: the child has read what strangers wrote, so its word is data."""
-    answer = json.loads(text)
-    if "reason" in answer:
-        return Unreadable(**answer)
-    return Parsed(answer["title"], tuple(as_entry(fields) for fields in answer["entries"]))
-
-
-def as_entry(fields: dict[str, Any]) -> Entry:
-    date = fields.pop("published_at")
-    return Entry(**fields | {"tags": tuple(fields["tags"])}, published_at=date and datetime.fromisoformat(date))
-
-
-def serve(limit: float, memory: int) -> None:
-    """The child's life: one document after another from the parent, until there is no parent."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # What a library prints must not mix with the answers.
-    for number in (signal.SIGINT, signal.SIGTERM):  # Meant for the whole group; the parent says when we end.
-        signal.signal(number, signal.SIG_IGN)
-    os.nice(5)  # Sending comes first.
-    with suppress(ValueError, OSError):  # not every system can limit this
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    say(answers, b"")
-    while (question := listen(sys.stdin.buffer)) is not None:
-        body = listen(sys.stdin.buffer)
-        content_type, url = json.loads(question)
-        signal.setitimer(signal.ITIMER_REAL, limit)  # ends this process, unless it is told to stop
-        answer = told(parse(body or b"", content_type=content_type, url=url))
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        say(answers, answer)
-
-
-def say(stream: BinaryIO, content: bytes) -> None:
-    stream.write(frame(content))
-    stream.flush()
-
-
-def listen(stream: BinaryIO) -> bytes | None:
-    """The next frame; None when the other end is gone."""
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    return stream.read(*LENGTH.unpack(head))
-
-
-if __name__ == "__main__":
-    serve(float(sys.argv[1]), int(sys.argv[2]))

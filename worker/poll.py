@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
@@ -18,10 +19,13 @@ from app.domain.topics import every_topic
 from app.polling import enqueue_poll
 from app.settings import Settings
 from worker.fetch import Fetched, NotModified, Publishers, Unreachable, Validators, bare
-from worker.parse import Parsed, Parser, Unreadable
+from worker.parse import Parsed, Unreadable
+from worker.parser_process import QUICK, Parser
 from worker.ring import Ring
 
 log = logging.getLogger("newsbell.poll")
+
+READ_BY = 1  # To be raised when the parser reads documents otherwise: then all are read again.
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,17 @@ class Found:
     entries: Sequence[Entry] = ()
     trouble: str = ""
     gone: bool = False
+    costly: bool = False  # It would take more computing than a document is given.
+    body: "Body | None" = None  # None: there was none to read, or it is the one that we have read before.
+
+
+@dataclass(frozen=True)
+class Body:
+    """What reading a document came to."""
+
+    hash: bytes
+    trouble: str
+    seconds: float
 
 
 class Poller:
@@ -63,13 +78,27 @@ class Poller:
                 return await self._read(feed, answer)
 
     async def _read(self, feed: Feed, answer: Fetched) -> Found:
-        match await self.parser.parse(answer.body, content_type=answer.content_type, url=feed.url):
-            case Unreadable(reason):
-                return Found(None, wait=answer.wait, trouble=reason)
-            case Parsed(title, entries) if entries or feed.baseline_at is None:
-                return Found(answer.validators, wait=answer.wait, title=title, entries=entries)
+        digest = sha256(f"{READ_BY} {answer.content_type}\n".encode() + answer.body).digest()
+        if digest == feed.body_hash:
+            return self._read_before(feed, answer)
+        takes_long = feed.body_seconds >= QUICK
+        match await self.parser.parse(
+            answer.body, content_type=answer.content_type, url=feed.url, takes_long=takes_long
+        ):
+            case Unreadable(reason, seconds, costly):
+                body = Body(digest, reason, seconds) if costly else None  # Else it may have been our own trouble.
+                return Found(None, wait=answer.wait, trouble=reason, costly=costly, body=body)
+            case Parsed(title, entries, seconds) if entries or feed.baseline_at is None:
+                body = Body(digest, "", seconds)
+                return Found(answer.validators, wait=answer.wait, title=title, entries=entries, body=body)
             case _:  # A list that suddenly has no items is half a publication: its validators are not kept.
                 return Found(None, wait=answer.wait, trouble="The feed had no items this time.")
+
+    def _read_before(self, feed: Feed, answer: Fetched) -> Found:
+        """The same document once more: it brings nothing, and what was too much to read is still too much."""
+        if feed.body_trouble:
+            return Found(None, wait=answer.wait, trouble=feed.body_trouble, costly=True)
+        return Found(answer.validators, wait=answer.wait)
 
     async def _keep(self, session: AsyncSession, feed: Feed, found: Found, now: datetime) -> None:
         """Stories, validators, alerts and the next poll: one transaction, so none exists without the others."""
@@ -77,6 +106,9 @@ class Poller:
         feed.misses = feed.misses + 1 if found.trouble else 0
         if found.validators:
             feed.etag, feed.last_modified = found.validators.etag, found.validators.last_modified
+        if found.body:
+            feed.body_hash, feed.body_trouble = found.body.hash, found.body.trouble
+            feed.body_seconds = found.body.seconds
         feed.title = found.title or feed.title
         await self._bring(session, feed, found.entries, now)
         feed.next_poll_at = next_poll(
@@ -85,9 +117,12 @@ class Poller:
             asked=found.wait,
             luck=random.random(),
             gone=found.gone,
+            costly=found.costly,
             now=now,
         )
-        feed.next_poll_because = why_then(every=self.every, misses=feed.misses, asked=found.wait, gone=found.gone)
+        feed.next_poll_because = why_then(
+            every=self.every, misses=feed.misses, asked=found.wait, gone=found.gone, costly=found.costly
+        )
         await enqueue_poll(session, feed, at=feed.next_poll_at)
         if found.trouble:
             log.warning("feed %d (%s): %s", feed.id, feed.title or bare(feed.url), found.trouble)

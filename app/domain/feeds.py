@@ -14,6 +14,7 @@ from app.domain.refusals import NotFound, Refusal
 from app.domain.topics import Topic
 
 A_DAY, A_WEEK = timedelta(days=1), timedelta(days=7)
+SELDOM = timedelta(hours=6)  # as rarely as a feed is asked that fails again and again
 # Stories of one feed that ring by themselves within an hour, unless its owner says otherwise. In their fullest hour the
 # documents of twenty publishers have 1 to 16, half of them at most 5. What brings more was rebuilt, or taken over.
 HOURLY_LIMIT = 20
@@ -59,6 +60,10 @@ class Feed(Base):
     paused_at: Mapped[datetime | None]  # Nothing is polled until a person resumes it.
     misses: Mapped[int] = mapped_column(default=0)  # Failed polls in a row.
     trouble: Mapped[str] = mapped_column(default="")  # The last failure as a sentence; empty when all is well.
+    # Of the last document that was read: the same one is not read again.
+    body_hash: Mapped[bytes | None]
+    body_trouble: Mapped[str] = mapped_column(default="", server_default="")  # Why it could not be; else empty.
+    body_seconds: Mapped[float] = mapped_column(default=0.0, server_default="0")  # Of computing.
     created_at: Mapped[datetime]
     topics: Mapped[list[Topic]] = relationship(secondary=feed_topics, lazy="raise", order_by=Topic.id)
 
@@ -75,12 +80,13 @@ class Feed(Base):
 
     def move(self, url: str) -> None:
         """The publisher has another address now. What the old one said of itself means nothing there."""
-        self.url, self.etag, self.last_modified = url, None, None
+        self.url = url
+        self.etag = self.last_modified = self.body_hash = None
         self.misses, self.trouble = 0, ""
 
     def resume(self) -> None:
         """As new: what came out meanwhile is remembered and does not ring. A "nothing new" would not show what did."""
-        self.paused_at = self.baseline_at = self.etag = self.last_modified = None
+        self.paused_at = self.baseline_at = self.etag = self.last_modified = self.body_hash = None
 
 
 def a_feed(
@@ -114,24 +120,35 @@ def an_hourly_limit(number: int) -> int:
 
 
 def next_poll(
-    *, every: timedelta, misses: int, asked: timedelta | None, luck: float, gone: bool, now: datetime
+    *,
+    every: timedelta,
+    misses: int,
+    asked: timedelta | None,
+    luck: float,
+    gone: bool,
+    now: datetime,
+    costly: bool = False,
 ) -> datetime:
     """Publishers may slow us down, never speed us up; and luck (0…1) keeps feeds from arriving together."""
-    wait = max(_own_wait(every, misses, gone), min(asked or every, A_DAY))
+    wait = max(_own_wait(every, misses, gone, costly), min(asked or every, A_DAY))
     return now + wait * (1 + 0.1 * luck)
 
 
-def _own_wait(every: timedelta, misses: int, gone: bool) -> timedelta:
-    return A_WEEK if gone else min(every * 2 ** min(misses, 16), max(every, timedelta(hours=6)))
+def _own_wait(every: timedelta, misses: int, gone: bool, costly: bool) -> timedelta:
+    if gone:
+        return A_WEEK
+    return max(every, SELDOM) if costly else min(every * 2 ** min(misses, 16), max(every, SELDOM))
 
 
-def why_then(*, every: timedelta, misses: int, asked: timedelta | None, gone: bool) -> str:
+def why_then(*, every: timedelta, misses: int, asked: timedelta | None, gone: bool, costly: bool = False) -> str:
     """The reason of `next_poll`, for a person."""
-    own = _own_wait(every, misses, gone)
+    own = _own_wait(every, misses, gone, costly)
     if asked and min(asked, A_DAY) > own:
         return f"The publisher asked for {in_words(min(asked, A_DAY))}."
     if gone:
         return "The publisher says that it is gone for good, so once a week is enough."
+    if costly:
+        return f"Reading it costs too much, so it is left alone for {in_words(own)}."
     if misses:
         failed = "It failed" if misses == 1 else f"It failed {misses} times in a row"
         return f"{failed}, so it is left alone for {in_words(own)}."
