@@ -102,13 +102,17 @@ def alert_correct(
     image: Annotated[str | None, typer.Option(help='https:// address of a picture; "" for none.')] = None,
     as_json: Json = False,
 ) -> None:
-    """Replace a wrong alert on the screens of exactly those who got it. What of it is not sent yet is recalled."""
+    """Replace a wrong alert on the screens of exactly those who got it. What of it is not sent yet is recalled.
+
+    At once, without the desk's ten seconds and second person: whoever has the machine decides, and it is audited.
+    """
 
     async def put_right(session: AsyncSession) -> Done:
         wrong = await alert_by_id(session, await id_of_alert(session, alert_id), lock=True)
         words = {"title": title, "body": body, "url": url, "image": image}
         right = await release.correct(session, wrong, now(), by=COMMAND_LINE, **words)
-        _note(session, "correct", wrong, correction=str(right.id))
+        link = {"link": [wrong.url, right.url]} if wrong.url != right.url else {}
+        _note(session, "correct", wrong, correction=str(right.id), **link)
         return Done(right, f"Corrects {wrong.id}.", "The correction goes on being sent.")
 
     do_and_watch(put_right, as_json)

@@ -84,6 +84,7 @@ class SessionOut(BaseModel):
     browsers: list[BrowserOut] = Field(description="where tests and requests to approve go")
     rules: RulesOut
     site: NewsroomOut
+    now: AwareDatetime = Field(description="what time it is")
     notes: list[NoteOut] = Field(description="who was let in, or could come in as you, in the last week")
 
 

@@ -276,5 +276,6 @@ async def _session_out(here: Site, session: AsyncSession, signed_in: EditorSessi
         browsers=[browser_out(one) for one in await own_browsers.browsers_of(session, editor.id)],
         rules=RulesOut(undo_seconds=int(UNDO.total_seconds()), two_people=two_people),
         site=NewsroomOut(name=settings.site_name, time_zone=settings.time_zone),
+        now=clock.now(),
         notes=[note_out(entry, editor.email) for entry in await _notes(session, editor)],
     )

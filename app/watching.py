@@ -135,4 +135,6 @@ def _in_words(alert: Alert, counts: dict[str, int]) -> str:
 
 
 def outcomes_in_words(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {label}" for label, count in counts.items() if count)
+    """What a push service has accepted may still wait there for a browser that is off: that is handed over."""
+    labels = {"accepted": "handed over"}
+    return ", ".join(f"{count:,} {labels.get(label, label)}" for label, count in counts.items() if count)

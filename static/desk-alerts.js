@@ -1,10 +1,11 @@
 // All alerts, the newest first: what waits for somebody, and what went out.
 
 import { call } from "./api.js";
+import { exactly } from "./desk-clock.js";
 import { count } from "./desk-figures.js";
 import { loading } from "./desk-loading.js";
 import { table } from "./desk-table.js";
-import { ago, exactly, make } from "./page.js";
+import { ago, make } from "./page.js";
 
 const KINDS = [
   { name: "All", states: [] },

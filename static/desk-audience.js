@@ -6,8 +6,9 @@ import { make } from "./page.js";
 
 const PAUSE = 300; // milliseconds
 
-/** `at`: when, if not now, as the server takes it. */
-export function audiencePath({ topics, level, at, time_zone: zone }) {
+/** `at`: when, if not now, as the server takes it. `corrects`: who got that alert, instead of followers of topics. */
+export function audiencePath({ corrects = null, topics, level, at, time_zone: zone }) {
+  if (corrects) return `api/audience?${new URLSearchParams({ corrects })}`;
   const query = new URLSearchParams({ topics: topics.join(","), level });
   if (at) query.set("at", at);
   if (at && zone) query.set("time_zone", zone);
@@ -38,8 +39,8 @@ export function audienceLine(told) {
     element,
     found: () => found,
     /** The number of before is not the number of what is asked now: until it comes there is none. */
-    ask(topics, level, when) {
-      const path = topics.length ? audiencePath({ topics, level, ...when }) : "";
+    ask(wanted) {
+      const path = wanted.corrects || wanted.topics.length ? audiencePath(wanted) : "";
       if (path === asked && element.textContent) return;
       const first = !asked;
       asked = path;

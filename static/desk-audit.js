@@ -1,10 +1,11 @@
 // The audit: who did what, as sentences; the newest first. It can be read and filtered, and by nobody changed.
 
 import { call } from "./api.js";
+import { exactly, saying } from "./desk-clock.js";
 import { doing, explain, field } from "./desk-forms.js";
 import { loading, status } from "./desk-loading.js";
 import { table } from "./desk-table.js";
-import { exactly, language, make } from "./page.js";
+import { make } from "./page.js";
 
 const NOUNS = [
   ["", "Everything"],
@@ -95,17 +96,11 @@ const listed = (items) =>
     items,
   );
 
-const clock = new Intl.DateTimeFormat(language, {
-  day: "numeric",
-  month: "short",
-  hour: "2-digit",
-  minute: "2-digit",
-  second: "2-digit",
-});
+const clock = saying({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
 function when(text) {
   const date = new Date(text);
-  return make("time", { dateTime: text, title: exactly(date) }, clock.format(date));
+  return make("time", { dateTime: text, title: exactly(date) }, clock(date));
 }
 
 const WORDS = {
@@ -145,6 +140,6 @@ const plain = (name) => name.replaceAll("_", " ");
 
 function told(value, name) {
   if (Array.isArray(value)) return value.map((each) => told(each, name)).join(", ");
-  if (/_at$/.test(name) && !Number.isNaN(Date.parse(value))) return clock.format(new Date(value));
+  if (/_at$/.test(name) && !Number.isNaN(Date.parse(value))) return clock(new Date(value));
   return value !== null && typeof value === "object" ? JSON.stringify(value) : String(value);
 }

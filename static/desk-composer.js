@@ -2,6 +2,8 @@
 
 import { call, intention, Problem } from "./api.js";
 import { audienceLine } from "./desk-audience.js";
+import { clock, serverNow } from "./desk-clock.js";
+import { linkChange, whatItCorrects } from "./desk-correction.js";
 import { doing, explain, sure } from "./desk-forms.js";
 import { counted } from "./desk-figures.js";
 import { keeping } from "./desk-keep.js";
@@ -9,7 +11,7 @@ import { previews } from "./desk-previews.js";
 import { askAndSend, testHere } from "./desk-ring.js";
 import { whenFields } from "./desk-when.js";
 import { wordsOf } from "./desk-wire.js";
-import { changes, fields, inForm, put, written } from "./desk-words.js";
+import { alikeIn, changes, fields, put, written } from "./desk-words.js";
 import { language, make } from "./page.js";
 
 const PAUSE = 800; // milliseconds after the last key until a draft is saved
@@ -33,7 +35,8 @@ export function composer(pane, desk, draft) {
   let unsaved = keepingOf(draft);
   const kept = unsaved.kept();
   const parts = fields({ ...draft, ...kept }, desk.topics);
-  const when = whenFields(desk.session.site.time_zone);
+  const wrong = draft.corrects ? whatItCorrects(draft) : null;
+  const when = wrong ? AT_ONCE : whenFields(desk.session.site.time_zone);
   const view = {
     problem: make("p", { className: "problem", hidden: true, tabIndex: -1 }),
     saved: make("p", { className: "saved" }),
@@ -54,11 +57,12 @@ export function composer(pane, desk, draft) {
   const form = make(
     "form",
     { className: "form composer", noValidate: true },
+    ...(wrong ? [wrong.element] : []),
     ...parts.all,
     ...(may ? [when.element] : [make("p", { className: "note-small" }, "An editor releases it. Your draft is kept here.")]),
   );
   const beside = make("div", { className: "beside" }, audience.element, view.warnings, shown.element);
-  const title = make("h1", {}, draft.id ? "Draft" : "New alert");
+  const title = make("h1", {}, wrong ? "Correction" : draft.id ? "Draft" : "New alert");
   const held = draft.held_because ? [make("p", { className: "note" }, draft.held_because)] : [];
   pane.append(
     title,
@@ -79,13 +83,13 @@ export function composer(pane, desk, draft) {
     const now = words();
     parts.count(now.title.length);
     shown.show(now, desk.session.site.name);
-    form.dataset.level = now.level;
-    audience.ask(now.topics, now.level, when.wish());
+    form.dataset.level = now.level ?? draft.level;
+    audience.ask({ corrects: draft.corrects, ...now, ...when.wish() });
   }
 
   function nameButtons(found) {
     const reach = found ? counted(found.rings, "reader") : "the readers";
-    send.textContent = when.isLater() ? `Schedule for ${reach}` : `Send to ${reach}`;
+    send.textContent = when.isLater() ? `Schedule for ${reach}` : `Send ${wrong ? "the correction " : ""}to ${reach}`;
   }
 
   form.addEventListener("input", () => {
@@ -109,7 +113,7 @@ export function composer(pane, desk, draft) {
       const now = words();
       const changed = changes(draft, now);
       if (draft.id && !Object.keys(changed).length) return draft;
-      const missing = MISSING.filter(([name]) => !now[name].length).map(([, what]) => what);
+      const missing = MISSING.filter(([name]) => name in now && !now[name].length).map(([, what]) => what);
       if (missing.length) {
         view.saved.textContent = `Not saved yet: it needs ${new Intl.ListFormat(language).format(missing)}.`;
         return mind(now).then(() => null);
@@ -123,7 +127,7 @@ export function composer(pane, desk, draft) {
         throw error;
       }
       view.problem.hidden = true;
-      view.saved.textContent = `Draft saved at ${clock.format(new Date())}.`;
+      view.saved.textContent = `Draft saved at ${clock(serverNow())}.`;
       warn(draft.warnings);
       return draft;
     }));
@@ -149,7 +153,7 @@ export function composer(pane, desk, draft) {
   function adopt(theirs, seen) {
     const mine = changes(seen, words());
     draft = theirs;
-    for (const [name, value] of Object.entries(changes(words(), inForm(theirs)))) {
+    for (const [name, value] of Object.entries(changes(words(), alikeIn(theirs, words())))) {
       if (!(name in mine)) put(form, name, value);
     }
     drawn();
@@ -187,7 +191,8 @@ export function composer(pane, desk, draft) {
 
   async function sendIt() {
     const stored = await whole();
-    const done = await askAndSend(stored, { when: when.wish(), found: audience.found(), topics: desk.topics, warnings: draft.warnings });
+    const warnings = [...draft.warnings.map(({ text }) => text), ...linkChange(wrong?.known(), stored)];
+    const done = await askAndSend(stored, { when: when.wish(), found: audience.found(), topics: desk.topics, warnings });
     if (!done) return;
     if (done.state !== "draft") return desk.turned(done);
     adopt(done, words());
@@ -233,4 +238,5 @@ const MISSING = [
   ["topics", "a topic"],
 ];
 
-const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
+/** A correction cannot wait: readers have the wrong text meanwhile. */
+const AT_ONCE = { element: "", isLater: () => false, wish: () => null };

@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { audiencePath } from "./desk-audience.js";
 import { act, at, mayRing, telling, text } from "./desk-decision.js";
+import { linkChange, whatItCorrects } from "./desk-correction.js";
 import { counted } from "./desk-figures.js";
 import { doing, field, form, inDialog } from "./desk-forms.js";
 import { withSecondThoughts } from "./desk-ring.js";
@@ -13,11 +14,13 @@ export function proposed(pane, desk, alert) {
   const problem = telling(desk);
   const mine = alert.proposed_by === desk.session.editor.email;
   const audience = make("p", { className: "audience" });
+  const what = alert.corrects ? "send this correction" : "send it";
   const head = [
     make("h1", {}, mine ? "Waits for a second person" : "Your word is asked"),
     text(alert, desk),
+    ...(alert.corrects ? [corrected(alert)] : []),
     audience,
-    make("p", {}, alert.proposed_by === "newsbell" ? FEEDS : `${alert.proposed_by} wants to send it${at(alert)}. `, mine ? THEIRS : YOURS),
+    make("p", {}, alert.proposed_by === "newsbell" ? FEEDS : `${alert.proposed_by} wants to ${what}${at(alert)}. `, mine ? THEIRS : YOURS),
   ];
   const approve = act(desk, alert, "Approve and send", "approve", "main send", { version: alert.version });
   const back = act(desk, alert, mine ? "Take it back" : "Not so: back to the draft", "undo");
@@ -32,13 +35,21 @@ export function proposed(pane, desk, alert) {
   return {};
 }
 
+/** The second person sees what changes, another link before all. */
+function corrected(alert) {
+  const place = make("div", {});
+  const mind = (wrong) => place.append(...linkChange(wrong, alert).map((sentence) => make("p", { className: "note" }, sentence)));
+  place.append(whatItCorrects(alert, mind).element);
+  return place;
+}
+
 const THEIRS = "Another editor has to approve: they have been asked in their own browsers, and see it here.";
 const FEEDS = "A feed brought it, and the rule of this newsroom asks for a person’s word. ";
 const YOURS = "Read it once more: with your word it goes out, after ten seconds in which it can be taken back.";
 
-async function reach({ topics, level, due_at: at, due_in: ahead }) {
+async function reach({ corrects, topics, level, due_at: at, due_in: ahead }) {
   try {
-    return (await call("GET", audiencePath({ topics, level, at: ahead > 0 ? at : null }))).rings;
+    return (await call("GET", audiencePath({ corrects, topics, level, at: ahead > 0 ? at : null }))).rings;
   } catch {
     return null;
   }

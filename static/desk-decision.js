@@ -1,6 +1,7 @@
 // Parts that every state of an alert shares: its words, its time, its buttons.
 
 import { call } from "./api.js";
+import { exactly } from "./desk-clock.js";
 import { doing } from "./desk-forms.js";
 import { language, make, webAddress } from "./page.js";
 
@@ -23,12 +24,7 @@ export function telling(desk) {
 }
 
 /** "on Saturday 28 November at 07:30 (Europe/Kyiv)" */
-export function at({ due_at: due, time_zone: zone }) {
-  if (!due) return "";
-  const options = { weekday: "long", day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" };
-  const here = new Intl.DateTimeFormat(language, zone ? { ...options, timeZone: zone } : options);
-  return ` on ${here.format(new Date(due))}${zone ? ` (${zone.replaceAll("_", " ")})` : ""}`;
-}
+export const at = ({ due_at: due, time_zone: zone }) => (due ? ` on ${exactly(new Date(due), zone || undefined)}` : "");
 
 /** The words, as readers get them. */
 export function text(alert, { topics }) {

@@ -8,7 +8,7 @@ const ALOUD = 10_000; // milliseconds between two readings aloud
 
 export function progressView() {
   const bar = make("progress", { className: "sending" });
-  bar.setAttribute("aria-label", "Readers told");
+  bar.setAttribute("aria-label", "Handed over");
   const line = make("p", { className: "speed" });
   const numbers = make("div", {});
   const lanes = make("div", {});
@@ -31,7 +31,7 @@ export function progressView() {
       line.textContent = words;
       numbers.replaceChildren(
         figures([
-          { name: "Accepted", figure: count(outcomes.accepted) },
+          { name: "Handed over", figure: count(outcomes.accepted) },
           { name: "Waiting", figure: count(outcomes.waiting) },
           { name: "A second", figure: count(Math.round(speed)) },
           { name: "Half after", figure: lasting(to[50]) },
@@ -57,9 +57,9 @@ function show(place, lanes) {
   if (!lanes.length) return place.replaceChildren();
   const columns = [
     { name: "Push service", cell: ({ service, lane }) => service || lane.replace(/^https?:\/\//, "") },
-    { name: "Accepted", cell: ({ outcomes }) => count(outcomes.accepted), figure: true },
+    { name: "Handed over", cell: ({ outcomes }) => count(outcomes.accepted), figure: true },
     { name: "Waiting", cell: ({ outcomes }) => count(outcomes.waiting), figure: true },
-    { name: "Not told", cell: ({ outcomes }) => count(rest(outcomes)), figure: true },
+    { name: "Not handed over", cell: ({ outcomes }) => count(rest(outcomes)), figure: true },
   ];
   place.replaceChildren(table("By push service", columns, lanes));
 }

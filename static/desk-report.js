@@ -59,18 +59,18 @@ function whole(told, kept) {
 // How fast.
 
 function speed({ alert, delivered, seconds_to: to }) {
-  if (!alert.finished_at && !to[50]) return [`${counted(delivered, "reader")} told so far; it is still going.`];
+  if (!alert.finished_at && !to[50]) return [`Handed over for ${counted(delivered, "reader")} so far; it is still going.`];
   const parts = [
     ["half", 50],
     ["90\u00a0%", 90],
     ["99\u00a0%", 99],
   ].filter(([, key]) => to[key] !== null && to[key] !== undefined);
-  if (!parts.length) return ["Nobody was left to tell."];
+  if (!parts.length) return ["There was nobody to hand it over for."];
   const said = parts.map(([name, key], at) => [at ? `${name} after ` : "", make("b", {}, lasting(to[key]))]);
-  const start = "Handed over to half of the readers after ";
+  const start = "Handed over for half of the readers after ";
   return [
     start,
-    ...said.flatMap((part, at) => (at ? [", to ", ...part] : part)),
+    ...said.flatMap((part, at) => (at ? [", for ", ...part] : part)),
     alert.finished_at ? "." : "; it is still going.",
   ];
 }
@@ -78,9 +78,9 @@ function speed({ alert, delivered, seconds_to: to }) {
 // What readers did. What browsers tell us is a sample or nothing: Safari, for one, tells nothing.
 
 function results({ alert, delivered, shown, clicked, closed, stopped, topic_off: off }) {
-  const of = (part) => (share(part, delivered) ? `${share(part, delivered)} of the delivered` : "");
+  const of = (part) => (share(part, delivered) ? `${share(part, delivered)} of those` : "");
   return [
-    { name: "Delivered", figure: count(delivered), note: `of ${counted(alert.recipients, "reader")}` },
+    { name: "Handed over", figure: count(delivered), note: `of ${counted(alert.recipients, "reader")}` },
     {
       name: "Shown",
       figure: shown.counted ? about(shown.estimated) : "–",
@@ -99,7 +99,8 @@ function explained({ alert, shown }) {
       ? "Readers’ clicks and stops are counted for a day, so these figures still grow. "
       : "";
   const asked = shown.sample < 1 ? `one browser in ${Math.round(1 / shown.sample)} is` : "browsers are";
-  return `${counting}“Shown” is an estimate: ${asked} asked to tell, ${count(shown.counted)} did, and not all can.`;
+  const handed = "“Handed over” is what push services took; a browser that is off gets it later. ";
+  return `${counting}${handed}“Shown” is an estimate: ${asked} asked to tell, ${count(shown.counted)} did, and not all can.`;
 }
 
 function sinceRelease({ alert, minutes }) {
@@ -128,7 +129,7 @@ function services(lanes) {
   const columns = [
     { name: "Push service", cell: ({ service, lane }) => service || lane },
     { name: "Readers", cell: ({ recipients }) => count(recipients), figure: true },
-    { name: "Delivered", cell: ({ accepted }) => count(accepted), figure: true },
+    { name: "Handed over", cell: ({ accepted }) => count(accepted), figure: true },
     { name: "Clicked", cell: ({ clicked }) => count(clicked), figure: true },
     ...happened.map(([key, name]) => ({ name, cell: (lane) => count(lane[key] ?? 0), figure: true })),
     { name: "90\u00a0% after", cell: ({ seconds_to: to }) => lasting(to?.[90]), figure: true },

@@ -1,6 +1,7 @@
 // What came of it: the pace, the day and the week on one page. The report of one alert stands on the alert's own page.
 
 import { call } from "./api.js";
+import { saying } from "./desk-clock.js";
 import { count, counted, figures, share } from "./desk-figures.js";
 import { loading } from "./desk-loading.js";
 import { paceMeter } from "./desk-pace.js";
@@ -55,14 +56,14 @@ function week({ items, days }) {
 }
 
 function sums(items) {
-  const [delivered, clicked, closed, stopped, off] = ["delivered", "clicked", "closed", "stopped", "topic_off"].map(
+  const [handed, clicked, closed, stopped, off] = ["delivered", "clicked", "closed", "stopped", "topic_off"].map(
     (key) => items.reduce((sum, item) => sum + item[key], 0),
   );
   return [
     { name: "Alerts", figure: count(items.length) },
-    { name: "Delivered", figure: count(delivered), note: "messages" },
-    { name: "Clicked", figure: count(clicked), note: share(clicked, delivered) },
-    { name: "Closed", figure: count(closed), note: share(closed, delivered) },
+    { name: "Handed over", figure: count(handed), note: "messages" },
+    { name: "Clicked", figure: count(clicked), note: share(clicked, handed) },
+    { name: "Closed", figure: count(closed), note: share(closed, handed) },
     { name: "Stopped all", figure: count(stopped), note: "readers" },
     { name: "Gave up a topic", figure: count(off), note: "readers" },
   ];
@@ -77,7 +78,7 @@ function perDay(days) {
     { name: "Day", cell: ({ day }) => weekday.format(new Date(day)) },
     { name: "Alerts", cell: ({ alerts }) => (alerts ? count(alerts) : "none"), figure: true },
     {
-      name: "Delivered",
+      name: "Handed over",
       cell: when(({ delivered }) => make("span", { className: "drawn" }, bar(delivered / most), count(delivered))),
       figure: true,
     },
@@ -102,17 +103,17 @@ function bar(ratio) {
 }
 
 const aside = (text) => (text ? make("small", {}, text) : "");
-const clock = new Intl.DateTimeFormat(language, { weekday: "short", hour: "2-digit", minute: "2-digit" });
+const clock = saying({ weekday: "short", hour: "2-digit", minute: "2-digit" });
 
 function alerts(caption, items) {
   const columns = [
     { name: "Alert", cell: ({ alert }) => named(alert) },
     {
       name: "Released",
-      cell: ({ alert }) => make("time", { dateTime: alert.released_at }, clock.format(new Date(alert.released_at))),
+      cell: ({ alert }) => make("time", { dateTime: alert.released_at }, clock(new Date(alert.released_at))),
     },
     {
-      name: "Delivered",
+      name: "Handed over",
       cell: ({ delivered, alert }) => [count(delivered), aside(`of ${counted(alert.recipients, "reader")}`)],
       figure: true,
     },

@@ -1,6 +1,7 @@
 // Ringing: asked once, with what goes to how many. And the test before it, on one's own browsers.
 
 import { call, intention, Problem } from "./api.js";
+import { onTheWall } from "./desk-clock.js";
 import { counted } from "./desk-figures.js";
 import { sure } from "./desk-forms.js";
 import { ownThisBrowser } from "./desk-own-browser.js";
@@ -10,7 +11,7 @@ import { permission } from "./subscribe.js";
 /** Ask, then send or schedule. The alert as it is then; null if the editor thought better of it. */
 export async function askAndSend(alert, { when, found, topics, warnings = [] }) {
   const reach = found ? counted(found.rings, "reader") : "the readers";
-  const yes = when ? `Schedule for ${reach}` : `Send to ${reach}`;
+  const yes = when ? `Schedule for ${reach}` : `Send ${alert.corrects ? "the correction " : ""}to ${reach}`;
   if (!(await sure({ question: `${yes}?`, words: summary(alert, when, topics, warnings), yes, no: "Not yet", final: false }))) {
     return null;
   }
@@ -21,11 +22,12 @@ export async function askAndSend(alert, { when, found, topics, warnings = [] }) 
 function summary(alert, when, topics, warnings) {
   const names = new Map(topics.map(({ slug, name }) => [slug, name]));
   const of = new Intl.ListFormat(language).format(alert.topics.map((slug) => names.get(slug) ?? slug));
-  const minded = warnings.map(({ text }) => `Mind: ${text}`);
+  const minded = warnings.map((text) => `Mind: ${text}`);
   const how = when
-    ? `It goes out on ${when.at.replace("T", " at ")}, ${when.time_zone.replaceAll("_", " ")} time.`
+    ? `It goes out on ${onTheWall(when.at)}, ${when.time_zone.replaceAll("_", " ")} time.`
     : "It goes out after ten seconds, in which you can take it back.";
-  return [make("strong", {}, alert.title), `${LEVEL[alert.level]}, to readers of ${of}. ${how}`, ...minded];
+  const whom = alert.corrects ? "to those who got the wrong one, silently" : `to readers of ${of}`;
+  return [make("strong", {}, alert.title), `${LEVEL[alert.level]}, ${whom}. ${how}`, ...minded];
 }
 
 const LEVEL = { breaking: "Breaking", normal: "Normal level", low: "Low level" };

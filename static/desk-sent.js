@@ -1,12 +1,12 @@
 // An alert on its way, and after: stopping it, putting it right, what came of it.
 
-import { call, intention } from "./api.js";
+import { call } from "./api.js";
+import { correcting } from "./desk-correction.js";
 import { mayRing, telling, text } from "./desk-decision.js";
 import { counted, lasting } from "./desk-figures.js";
-import { doing, field, form, inDialog, sure } from "./desk-forms.js";
+import { doing, sure } from "./desk-forms.js";
 import { progressView } from "./desk-progress.js";
 import { report } from "./desk-report.js";
-import { changes } from "./desk-words.js";
 import { language, make } from "./page.js";
 
 export function going(pane, desk, alert) {
@@ -35,7 +35,7 @@ async function recall(desk, alert) {
 export function ended(pane, desk, alert) {
   const problem = telling(desk);
   const correct = alert.corrected_by
-    ? make("a", { className: "button", href: `#/alerts/${alert.corrected_by}` }, "See its correction")
+    ? make("a", { className: "button", href: `#/alerts/${alert.corrected_by}` }, "Go to its correction")
     : correcting(desk, alert);
   const place = make("div", {});
   pane.append(
@@ -53,8 +53,9 @@ function inWords({ state, recipients, outcomes, released_at: released, finished_
   if (!recipients) return state === "recalled" ? "Recalled before anybody got it." : "Nobody follows these topics yet, so nobody got it.";
   const took = (Date.parse(finished) - Date.parse(released)) / 1_000;
   const rest = OTHERS.filter(([key]) => outcomes[key]).map(([key, words]) => `${outcomes[key].toLocaleString(language)} ${words}`);
-  const got = `${counted(outcomes.accepted, "reader")} of ${recipients.toLocaleString(language)} got it in ${lasting(took)}`;
-  return rest.length ? `${got}; ${rest.join(", ")}.` : `${got}.`;
+  const of = counted(recipients, "reader");
+  const handed = `Handed over for ${outcomes.accepted.toLocaleString(language)} of ${of} in ${lasting(took)}`;
+  return rest.length ? `${handed}; ${rest.join(", ")}.` : `${handed}.`;
 }
 
 const OTHERS = [
@@ -65,34 +66,3 @@ const OTHERS = [
   ["expired", "too late"],
   ["recalled", "recalled"],
 ];
-
-function correcting(desk, alert) {
-  return doing("Correct", () => correct(desk, alert), desk.tell);
-}
-
-/** In a dialog: what is being written there stays, whatever the page behind it comes to show. */
-function correct(desk, alert) {
-  const reached = counted(alert.outcomes.accepted, "reader");
-  const who = alert.finished_at ? `the ${reached} who got it` : "exactly those who got it by then; the others get nothing";
-  return inDialog({ title: "Correct it", className: "correction" }, (dialog, close) =>
-    dialog.append(
-      form({
-        parts: [
-          make("p", {}, `The correction replaces it, silently, on the screens of ${who}. It goes out at once.`),
-          field({ label: "Title", name: "title", rows: 2, maxLength: 300, value: alert.title }),
-          field({ label: "Text", name: "body", rows: 3, maxLength: 1_000, value: alert.body }),
-          field({ label: "Link", name: "url", type: "url", maxLength: 2_048, value: alert.url }),
-        ],
-        action: "Send the correction",
-        cancel: () => close(),
-        send: async (whole) => {
-          const { title, body, url } = whole.elements;
-          const words = { title: title.value.trim(), body: body.value.trim(), url: url.value.trim() };
-          const right = await call("POST", `api/alerts/${alert.id}/correct`, { body: changes(alert, words), once: intention() });
-          close();
-          desk.turned(right);
-        },
-      }),
-    ),
-  );
-}

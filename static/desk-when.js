@@ -1,7 +1,10 @@
 // When an alert goes out: at once, or at a time on the clock of a named place.
 
+import { forField, serverNow } from "./desk-clock.js";
 import { choices, chosen, field } from "./desk-forms.js";
 import { make } from "./page.js";
+
+const AN_HOUR = 3_600_000; // milliseconds
 
 export function whenFields(zone) {
   const now = choices({
@@ -19,11 +22,19 @@ export function whenFields(zone) {
   const later = make("div", { className: "later", hidden: true }, time, place);
   const element = make("div", { className: "when" }, now, later);
   const isLater = () => chosen(element, "when")[0] === "later";
+  const input = time.querySelector("input");
+  const clock = place.querySelector("select");
+  let proposed = "";
+  /** Until somebody names a time: in an hour, on whichever clock is chosen. */
+  function propose() {
+    if (!isLater() || input.value !== proposed) return;
+    input.value = proposed = forField(new Date(serverNow().getTime() + AN_HOUR), clock.value);
+  }
   now.addEventListener("change", () => {
     later.hidden = !isLater();
-    const input = time.querySelector("input");
-    if (!later.hidden && !input.value) input.value = inAnHour();
+    propose();
   });
+  clock.addEventListener("input", propose);
   return { element, isLater, wish: () => (isLater() ? wishOf(element) : null) };
 }
 
@@ -37,10 +48,4 @@ export function zones(first) {
   const all = Intl.supportedValuesOf?.("timeZone") ?? [];
   const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
   return [...new Set([first, own, "UTC", ...all].filter(Boolean))].map((name) => [name, name.replaceAll("_", " ")]);
-}
-
-function inAnHour() {
-  const then = new Date(Date.now() + 3_600_000);
-  then.setMinutes(then.getMinutes() - then.getTimezoneOffset(), 0, 0);
-  return then.toISOString().slice(0, 16);
 }

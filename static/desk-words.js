@@ -16,7 +16,7 @@ const LIVES = [
   [72, "3 days"],
 ].map(([hours, words]) => [String(hours * 3_600), words]);
 
-/** The fields of an alert; `count` shows how long the title is. */
+/** The fields of an alert; `count` shows how long the title is. Whom a correction is for is settled already. */
 export function fields(draft, topics) {
   const counter = make("span", { className: "counter" });
   const title = field({ label: "Title", name: "title", rows: 2, maxLength: 300, value: draft.title, required: true });
@@ -27,15 +27,7 @@ export function fields(draft, topics) {
     field({ label: "Text", name: "body", rows: 4, maxLength: 1_000, value: draft.body }),
     link,
     field({ label: "Picture", name: "image", type: "url", maxLength: 2_048, value: draft.image ?? "", hint: "https:// address; Chrome and Android show it." }),
-    choices({
-      legend: "Topics",
-      type: "checkbox",
-      name: "topics",
-      options: topics.map(({ slug, name }) => ({ value: slug, words: name })),
-      chosen: draft.topics,
-    }),
-    choices({ legend: "Level", type: "radio", name: "level", options: LEVELS, chosen: [draft.level] }),
-    field({ label: "Worth telling for", name: "ttl", options: lives(draft.ttl), value: String(draft.ttl) }),
+    ...(draft.corrects ? [] : forWhom(draft, topics)),
   ];
   return {
     all,
@@ -45,6 +37,15 @@ export function fields(draft, topics) {
       counter.classList.toggle("over", length > 90);
     },
   };
+}
+
+function forWhom(draft, topics) {
+  const options = topics.map(({ slug, name }) => ({ value: slug, words: name }));
+  return [
+    choices({ legend: "Topics", type: "checkbox", name: "topics", options, chosen: draft.topics }),
+    choices({ legend: "Level", type: "radio", name: "level", options: LEVELS, chosen: [draft.level] }),
+    field({ label: "Worth telling for", name: "ttl", options: lives(draft.ttl), value: String(draft.ttl) }),
+  ];
 }
 
 function lives(seconds) {
@@ -59,14 +60,12 @@ export function written(form) {
     body: body.value.trim(),
     url: url.value.trim(),
     image: image.value.trim() || null,
-    topics: chosen(form, "topics"),
-    level: chosen(form, "level")[0],
-    ttl: Number(ttl.value),
+    ...(ttl && { topics: chosen(form, "topics"), level: chosen(form, "level")[0], ttl: Number(ttl.value) }),
   };
 }
 
-/** Those that are in the form. */
-export const inForm = ({ title, body, url, image, topics, level, ttl }) => ({ title, body, url, image, topics, level, ttl });
+/** Of an alert, the words that `written` has. */
+export const alikeIn = (alert, words) => Object.fromEntries(Object.keys(words).map((name) => [name, alert[name]]));
 
 const alike = (one, other) =>
   Array.isArray(one) ? [...one].sort().join() === [...other].sort().join() : (one ?? null) === (other ?? null);

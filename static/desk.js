@@ -1,8 +1,10 @@
 // The desk: who is signed in, which part of it is open, and what it says aloud.
 
 import { call, whenSignedOut } from "./api.js";
+import { setClock } from "./desk-clock.js";
 import { doing } from "./desk-forms.js";
 import { status, trouble } from "./desk-loading.js";
+import { showNotes } from "./desk-notes.js";
 import { PLACE, signIn, signInAgain } from "./desk-sign-in.js";
 import { standingWarnings } from "./desk-standing.js";
 import { make } from "./page.js";
@@ -73,6 +75,7 @@ async function askWho(wish) {
   session = null;
   whenSignedOut(null);
   warned.stop();
+  showNotes(find("#notes"), null);
   leave();
   frame(null);
   await signIn(main, { wish, done: (who) => ((session = who), enter()) });
@@ -80,8 +83,10 @@ async function askWho(wish) {
 
 function enter() {
   whenSignedOut(askAgain);
+  setClock(session);
   frame(session);
   warned.start();
+  showNotes(find("#notes"), session);
   turn();
 }
 

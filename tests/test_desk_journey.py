@@ -171,20 +171,42 @@ def test_a_story_becomes_an_alert_that_is_tried_undone_sent_and_corrected(
     release(editor)
     editor.until_text("Sent", ".pane h1")
     editor.until_notified(title)
-    editor.until_text("1 reader of 1 got it", ".summary-line")
+    editor.until_text("Handed over for 1 of 1 reader in", ".summary-line")
     editor.until_text("What came of it", ".report")
-    editor.until_text("Delivered", ".report")
+    editor.until_text("Handed over", ".report")
+    assert not re.search("Delivered|got it", editor.text())
     editor.until_text("Sent", ".wire .made")
     assert len(push_service.posts) == 2
     ((due, released),) = newsbell.rows("SELECT due_at, released_at FROM alerts WHERE title = %s", title)
     assert due <= released < due + timedelta(seconds=5)
 
-    # It was wrong, and the right one takes its place.
+    # It was wrong. The right one takes its place by the same road: previews, a test, ten seconds to take it back.
     right = f"The comet has landed near Lutsk ({editor.name})"
     editor.click("Correct")
-    editor.until_text("Correct it", ".correction")
+    editor.until_text("Correction", ".pane h1")
+    editor.until_text(f"It takes the place of “{title}”", ".corrects")
     editor.fill("Title", right)
-    editor.click("Send the correction")
+    editor.until_text(right[:20], ".previews")
+    editor.until_text("Draft saved", ".pane")
+    editor.click("Test in my browser")
+    editor.until_notified(f"Test: {right}")
+    editor.fill("Link", f"http://localhost:9/{quote(right)}")
+    editor.until_text("Draft saved", ".pane")
+    editor.click("Send the correction to 1 reader")
+    editor.until_text("That is another site: localhost:9", "dialog")
+    editor.click("Send the correction to 1 reader")
+    editor.until_text("Waits for a second person", ".pane h1")  # for the link is another
+    editor.until_text("That is another site: localhost:9", ".pane")
+    editor.click("Take it back")
+    editor.until_text("Correction", ".pane h1")
+    assert state_of(newsbell, title) == "finished"
+    editor.fill("Link", story.url)
+    editor.until_text("Draft saved", ".pane")
+    editor.click("Send the correction to 1 reader")
+    editor.until_text("Send the correction to 1 reader?", "dialog")
+    assert "another site" not in editor.text("dialog")
+    editor.click("Send the correction to 1 reader")
+    editor.until_text("Goes out in", ".pane h1")
     editor.until_text("Correction sent", ".pane h1")
     editor.until_notified(right)
     assert title not in editor.notifications()
@@ -196,9 +218,20 @@ def test_an_alert_is_scheduled_on_the_newsrooms_clock_moved_and_taken_back(edito
     write(editor, title)
     at = (datetime.now(KYIV) + timedelta(days=2)).replace(hour=7, minute=30, second=0, microsecond=0)
     editor.choose("when", "later")
+    # In an hour, on the newsroom's clock, whatever the browser's is.
+    proposed = datetime.fromisoformat(editor.look("return document.getElementsByName('at')[0].value"))
+    assert timedelta(minutes=58) < proposed.replace(tzinfo=KYIV) - datetime.now(KYIV) <= timedelta(hours=1)
+    editor.until_text("Schedule for 0 readers", ".pane .foot")
+    editor.pick("zone", "America/New_York")
+    there = editor.look("return document.getElementsByName('at')[0].value")
+    assert there[:13] == (datetime.now(ZoneInfo("America/New_York")) + timedelta(hours=1)).strftime("%Y-%m-%dT%H")
+    editor.pick("zone", "Europe/Kyiv")
+    editor.pick("at", (datetime.now(KYIV) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M"))
+    editor.until_text("(Europe/Kyiv) has passed.", ".audience")
+    assert not re.search(r"\d{4}-\d\d-\d\dT", editor.text(".pane"))
     editor.pick("at", at.strftime("%Y-%m-%dT%H:%M"))
     editor.click("Schedule for 0 readers")
-    editor.until_text("Europe/Kyiv time", "dialog")
+    editor.until_text(f"It goes out on {at:%A} {at.day} {at:%B} at 07:30, Europe/Kyiv time.", "dialog")
     editor.click("Schedule for 0 readers")
     editor.until_text("Goes out on", ".pane h1")
     editor.until_text(at.strftime("07:30 (Europe/Kyiv)"), ".pane h1")
@@ -357,7 +390,7 @@ def progress(editor: Editor) -> tuple[int, dict[str, int]] | None:
         return None
     assert told[2] == f"{READERS:,}"
     numbers = {
-        name: int(figure.replace(",", "")) for name, figure in re.findall(r"(Accepted|Waiting)\s+([\d,]+)", text)
+        name: int(figure.replace(",", "")) for name, figure in re.findall(r"(Handed over|Waiting)\s+([\d,]+)", text)
     }
     return int(told[1].replace(",", "")), numbers
 
@@ -374,15 +407,15 @@ def test_an_alert_is_stopped_while_it_goes_out(editor: Editor, newsbell: Newsbel
     seen = until(lambda: (now := progress(editor)) and now[0] > 0 and now, "the first of them told")
     assert seen
     told, numbers = seen
-    assert numbers["Accepted"] == told
-    assert numbers["Accepted"] + numbers["Waiting"] == READERS
+    assert numbers["Handed over"] == told
+    assert numbers["Handed over"] + numbers["Waiting"] == READERS
 
     editor.click("Stop")
     editor.click("Stop it")
     editor.until_text("Recalled", ".pane h1")
     accepted = slow.accepted.total()
     assert 0 < accepted < READERS
-    assert f"{accepted:,} readers of 2,000 got it" in editor.text(".summary-line")
+    assert f"Handed over for {accepted:,} of 2,000 readers" in editor.text(".summary-line")
     assert f"{READERS - accepted:,} recalled" in editor.text(".summary-line")
     editor.until_text("What came of it", ".report")
 
@@ -411,6 +444,11 @@ def test_the_first_owner_comes_by_the_link_and_lets_others_in(
     guest.click("Sign in")
     guest.until_text("Stories", "h1")
     guest.until_text("gus@courier.example", "#who")
+    guest.until_text("olga@courier.example made a sign-in link for you", "#notes")
+    guest.click("I have read this")
+    guest.open("/desk#/alerts")
+    guest.until_text("Alerts", "h1")
+    assert not guest.shows("#notes li")
 
     # Whoever may no longer is out at once.
     owner.open("/desk#/people")

@@ -342,7 +342,7 @@ async def test_an_editor_recalls_corrects_and_looks_at_what_became_of_it(
     }  # fmt: skip
     with worker(database_url, tmp_path):
         said = commands.said("correct", str(wrong_id).upper(), "--title", "[Right] & true", "--body", "Sorry")
-    assert re.match(r"1 recipients in [\d.]+ s: 1 accepted\.\n1 had not got the wrong alert yet", said)
+    assert re.match(r"1 recipients in [\d.]+ s: 1 handed over\.\n1 had not got the wrong alert yet", said)
     assert sink.received == {"quick": 2, "busy": 1}
 
     right, wrong = commands.json("list")
@@ -350,7 +350,7 @@ async def test_an_editor_recalls_corrects_and_looks_at_what_became_of_it(
     assert (wrong["id"], wrong["outcomes"]["recalled"], wrong["level"]) == (str(wrong_id), 1, "breaking")
     assert right["released_at"] <= right["finished_at"]
     table = commands.said("list")
-    assert table.index("[Right] & true") < table.index("1 accepted, 1 recalled")
+    assert table.index("[Right] & true") < table.index("1 handed over, 1 recalled")
 
     shown = commands.json("show", right["id"])
     assert (shown["body"], shown["url"], shown["corrects"]) == ("Sorry", "https://news.example/1", str(wrong_id))
