@@ -342,7 +342,7 @@ async def test_an_editor_recalls_corrects_and_looks_at_what_became_of_it(
     }  # fmt: skip
     with worker(database_url, tmp_path):
         said = commands.said("correct", str(wrong_id).upper(), "--title", "[Right] & true", "--body", "Sorry")
-    assert re.match(r"1 recipients in [\d.]+ s: 1 handed over\.\n1 had not got the wrong alert yet", said)
+    assert re.search(r"1 recipients in [\d.]+ s: 1 handed over\.\n1 had not got the wrong alert yet", said)
     assert sink.received == {"quick": 2, "busy": 1}
 
     right, wrong = commands.json("list")
