@@ -15,6 +15,7 @@ from app import clock
 from app.database import Sessions, transaction
 from app.domain.api_keys import actor_of_key
 from app.domain.editors import Actor, Role
+from app.domain.proofs import Proofs
 from app.domain.refusals import Forbidden, Unauthenticated
 from app.domain.sign_ins import actor_of_session
 from app.domain.subscriptions import Browser, a_browser
@@ -44,6 +45,7 @@ class Site:
     questions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(10))
     # Under which addresses are counted that guess at passwords: it dies with the process, and with it what they mean.
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    proofs: Proofs = field(default_factory=lambda: Proofs(secrets.token_bytes(32)))
     known_browsers: KnownBrowsers = field(default_factory=lambda: KnownBrowsers(secrets.token_bytes(32)))
     # Under which attempts at single sign-on are signed: no stranger can make one up.
     attempts_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))

@@ -68,7 +68,7 @@ ALERT = ("id", "released_at", "title", "url", "level")
 
 def period_file(period: PeriodOut, days: int) -> Csv:
     """A line for each alert."""
-    columns = ("alert", *ALERT[1:], "topics", "corrects", "recipients", "delivered", *TOLD)
+    columns = ("alert", *ALERT[1:], "topics", "corrects", "recipients", "handed_over", *TOLD)
     rows = [
         [
             *(getattr(item.alert, name) for name in ALERT),

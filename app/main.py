@@ -40,6 +40,7 @@ from app import (
 )
 from app.context import STATIC, Site
 from app.cookies import only_ours
+from app.domain.proofs import Proofs
 from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated, Unavailable
 from app.known_browsers import KnownBrowsers
 from app.logs import speak
@@ -49,7 +50,7 @@ from app.readiness import Readiness
 from app.settings import Settings, read_settings
 from app.streams import Streams
 from app.supervisor import hold_lifeline, refusals_end_it
-from app.vapid import load_key
+from app.vapid import RECEIPTS, load_key
 
 # The most specific first; the domain knows nothing of HTTP.
 HTTP_STATUS: dict[type[Exception], int] = {Unauthenticated: 401, Forbidden: 403, NotFound: 404} | {
@@ -100,6 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
         key.public_key,
         key.id,
         SingleSignOn.of(settings),
+        proofs=Proofs(key.secret_for(RECEIPTS)),
         known_browsers=KnownBrowsers(key.secret_for("known browsers")),
         attempts_key=key.secret_for("single sign-on"),
     )

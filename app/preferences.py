@@ -48,7 +48,7 @@ async def change(here: HereSite, key: ReaderKey, wish: PreferencesIn) -> Prefere
         chosen = await _chosen_topics(session, subscription, wish)
         given_up = {topic.id for topic in subscription.topics} - {topic.id for topic in chosen}
         subscription.topics = chosen
-        await receipts.gave_up(session, subscription.id, subscription.lane, given_up, clock.now())
+        await receipts.gave_up(session, here.proofs, subscription.id, subscription.lane, given_up, clock.now())
         _limit(subscription, wish, clock.now())
         if wish.time_zone is not None:
             subscription.time_zone = a_browsers_zone(wish.time_zone, subscription.time_zone)
@@ -63,7 +63,7 @@ async def stop(here: HereSite, key: ReaderKey) -> None:
     async with transaction(here.sessions) as session:
         subscription = await subscription_of_key(session, key)
         came_at = subscription.created_at
-        await receipts.stopped(session, subscription.id, subscription.lane, came_at, clock.now())
+        await receipts.stopped(session, here.proofs, subscription.id, subscription.lane, came_at, clock.now())
         await session.delete(subscription)
 
 

@@ -1,44 +1,45 @@
-"""Receipts on their way to the database: counted in this process for a second, then written all at once.
+"""Receipts on their way to the database: kept in this process for a second, then written all at once.
 
 When an alert reaches a million readers, thousands open it within a minute, and each would be a transaction.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.database import Sessions, transaction
 from app.domain import receipts
-from app.domain.receipts import Told
+from app.domain.receipts import Event, Told
 
 EVERY = 1.0  # seconds
-# Alerts × events × push services × minutes: what is made up must not fill the memory.
-KINDS = 5_000
+# What waits, for as long as the database is away. Each belongs to a delivery, so nobody can make many up.
+MOST = 20_000
 FAREWELL = 1.5  # seconds that the last writing may take
 
 
 class ReceiptBox:
     def __init__(self) -> None:
-        self.counts: Counter[Told] = Counter()
+        self.waiting: dict[tuple[UUID, Event, bytes], Told] = {}
 
     def put(self, receipt: Told) -> None:
-        if receipt in self.counts or len(self.counts) < KINDS:
-            self.counts[receipt] += 1
+        """A delivery's first receipt of a kind; the others say nothing new."""
+        if len(self.waiting) < MOST:
+            self.waiting.setdefault((receipt.alert_id, receipt.event, receipt.number), receipt)
 
     async def empty(self, sessions: Sessions) -> None:
         """Write what is there. If the database is away, it stays until the next time."""
-        counts, self.counts = self.counts, Counter()
-        if not counts:
+        taken, self.waiting = self.waiting, {}
+        if not taken:
             return
         try:
             async with transaction(sessions) as session:
-                await receipts.add(session, counts)
+                await receipts.add(session, taken.values())
         except (DBAPIError, PoolTimeout, OSError):
-            self.counts.update(counts)
+            self.waiting = taken | self.waiting
 
     @asynccontextmanager
     async def emptied(self, sessions: Sessions) -> AsyncIterator[None]:

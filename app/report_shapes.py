@@ -10,7 +10,7 @@ from app.domain.alerts import Alert, AlertState, Level
 from app.domain.pace_meter import Pace, Verdict, verdict
 from app.domain.push_services import service_name
 from app.domain.receipts import Event, estimate, sample
-from app.domain.reports import Day, LaneReport, Minute, Results
+from app.domain.reports import Day, LaneReport, Minute, Results, plausible
 
 SecondsTo = Annotated[
     dict[int, float | None],
@@ -27,6 +27,7 @@ class ReceiptIn(BaseModel):
                     "alert": "7db82796-51ac-4e88-b6f2-025f6deb30dc",
                     "event": "clicked",
                     "service": "https://updates.push.services.mozilla.com",
+                    "proof": "0mCOTWYJ8JrnmNQ2ps0rVUuO",
                 }
             ]
         },
@@ -35,6 +36,7 @@ class ReceiptIn(BaseModel):
     alert: UUID
     event: Literal[Event.SHOWN, Event.CLICKED, Event.CLOSED]
     service: str | None = Field(None, max_length=2048, description="origin of the push service that brought it")
+    proof: str = Field("", max_length=64, description="from the message's `data`; without it nothing is counted")
 
 
 class ReportedAlertOut(BaseModel):
@@ -60,7 +62,7 @@ class ShownOut(BaseModel):
 
 class ResultsOut(BaseModel):
     alert: ReportedAlertOut
-    delivered: int = Field(description="accepted by push services")
+    delivered: int = Field(description="handed over: accepted by push services")
     shown: ShownOut
     clicked: int
     closed: int
@@ -157,21 +159,22 @@ def _alert_out(alert: Alert) -> ReportedAlertOut:
 
 
 def lane_out(alert: Alert, one: LaneReport, told: dict[Event, int]) -> LaneReportOut:
-    others = {event.value: told.get(event, 0) for event in Event if event is not Event.SHOWN}
+    delivered = one.outcomes["accepted"]
+    told_shown = min(told.get(Event.SHOWN, 0), delivered)
     return LaneReportOut(
         lane=one.lane,
         service=service_name(one.lane),
         recipients=one.recipients,
-        shown=shown_out(told.get(Event.SHOWN, 0), alert.recipients, one.outcomes["accepted"]),
+        shown=shown_out(told_shown, alert.recipients, delivered),
         seconds_to=dict(one.seconds_to),
         **one.outcomes,
-        **others,
+        **plausible(told, delivered),
     )
 
 
 def minute_out(alert: Alert, one: Minute) -> MinuteOut:
     shown = estimate(one.shown, alert.recipients, alert.recipients)
-    return MinuteOut(minute=one.minute, accepted=one.accepted, shown=shown, clicked=one.clicked)
+    return MinuteOut(minute=one.minute, accepted=one.accepted, shown=shown, clicked=min(one.clicked, alert.recipients))
 
 
 def day_out(one: Day) -> DayOut:

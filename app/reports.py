@@ -42,9 +42,12 @@ OF_ONE, OF_MANY = problems(401, 403, 404, 422), problems(401, 403, 422)
 async def receipt(here: HereSite, said: ReceiptIn) -> None:
     """A browser tells what became of an alert. It is counted, and who told is not stored.
 
-    What is said of alerts that there are not, or that are long over, is dropped without a word.
+    `proof` shows that it has got the message, not which reader has; each counts once for each event. Whatever else is
+    said, and what is said of alerts that are long over, is dropped without a word.
     """
-    here.receipts.put(told(said.alert, said.event, said.service, clock.now()))
+    number = here.proofs.number(said.alert, said.proof)
+    if number is not None:
+        here.receipts.put(told(said.alert, said.event, number, said.service, clock.now()))
 
 
 @router.get("/alerts/{id}/report", tags=["reports"], responses=OF_ONE)

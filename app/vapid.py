@@ -35,6 +35,7 @@ LIFETIME = timedelta(hours=12)
 RENEWED_AFTER = timedelta(hours=6)
 # Apple asks not to be shown a new token more often than this.
 DOUBTED_FOR = timedelta(hours=1)
+RECEIPTS = "receipts"  # The purpose of the secret by which workers sign proofs and the web process knows them.
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ export const about = (number) => rough.format(number);
 export const counted = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
 /** A share of a whole; null when there is no whole to have a share of. */
-export const share = (part, of) => (of ? percent(part / of) : null);
+export const share = (part, of) => (of ? percent(Math.min(part / of, 1)) : null);
 
 export const percent = (ratio) =>
   ratio === null || ratio === undefined ? "–" : `${hundredths.format(ratio * 100)}\u00a0%`;

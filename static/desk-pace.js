@@ -30,8 +30,8 @@ function entries(pace) {
   const won = pace.readers_won_24h - pace.readers_lost_24h;
   return [
     { name: "Alerts today", figure: count(pace.alerts_today), note: `${count(pace.alerts_7d)} in 7 days` },
-    { name: "Clicked", figure: percent(pace.clicked_share), note: "of the delivered, in 7 days" },
-    { name: "Closed", figure: percent(pace.closed_share), note: "of the delivered, in 7 days" },
+    { name: "Clicked", figure: percent(pace.clicked_share), note: "of what was handed over, in 7 days" },
+    { name: "Closed", figure: percent(pace.closed_share), note: "of what was handed over, in 7 days" },
     { name: "Told to slow down", figure: counted(slowed, "time"), note: services(pace.throttled) },
     {
       name: "Readers",

@@ -30,14 +30,14 @@ async function show(data) {
 function read({ web_push: form, notification }) {
   const { title, body, navigate, tag, lang, dir, image, actions = [], data } = notification;
   if (form !== 8030 || typeof title !== "string" || !title) throw new TypeError("Not a message of ours.");
-  const { alert, level, sample } = data ?? {};
+  const { alert, level, sample, proof } = data ?? {};
   const options = {
     ...LOOK,
     ...{ body, tag, lang, dir, image },
     actions: actions.map(({ action, title }) => ({ action, title })),
     requireInteraction: level === "breaking",
     renotify: false, // A repeat of the same alert replaces what is shown, and does not ring again.
-    data: { url: navigate, alert, level, actions: actions.map(({ action, navigate }) => [action, navigate]) },
+    data: { url: navigate, alert, level, proof, actions: actions.map(({ action, navigate }) => [action, navigate]) },
   };
   return { title, options, sample };
 }
@@ -72,29 +72,32 @@ async function open(url) {
 
 const SPREAD = 20_000; // milliseconds; a service worker that has nothing to do is left alive for thirty seconds
 
-function sampled({ alert }, share) {
-  if (Math.random() < share) setTimeout(() => receipt(alert, "shown"), Math.random() * SPREAD);
+function sampled(data, share) {
+  if (Math.random() < share) setTimeout(() => receipt(data, "shown"), Math.random() * SPREAD);
 }
 
 const clicked = new Set();
 
-function opened({ alert }) {
-  clicked.add(alert);
-  return receipt(alert, "clicked");
+function opened(data) {
+  clicked.add(data.alert);
+  return receipt(data, "clicked");
 }
 
 // Firefox also says "close" of what was clicked, and of what another notification has taken the place of.
 async function closed({ tag, data }) {
   if (clicked.delete(data?.alert)) return;
   const { length: replaced } = await self.registration.getNotifications({ tag });
-  if (!replaced) await receipt(data?.alert, "closed");
+  if (!replaced) await receipt(data ?? {}, "closed");
 }
 
-async function receipt(alert, event) {
+async function receipt({ alert, proof }, event) {
   if (!alert) return;
   try {
     const { home, subscription } = await remembered();
-    await post(home, "api/receipts", { alert, event, service: subscription && new URL(subscription.endpoint).origin });
+    await post(home, "api/receipts", {
+      ...{ alert, event, proof },
+      service: subscription && new URL(subscription.endpoint).origin,
+    });
   } catch {
     // It did not arrive.
   }

@@ -1,10 +1,12 @@
 """Small functions that make valid objects; a test says only what it is about."""
 
+import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
+from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -16,6 +18,8 @@ from app.domain.api_keys import an_api_key
 from app.domain.editors import Editor, Role, an_editor
 from app.domain.entries import Entry
 from app.domain.feeds import Feed, Policy, a_feed
+from app.domain.proofs import Proofs
+from app.domain.receipts import Event, Told, told
 from app.domain.sign_ins import open_session
 from app.domain.stories import Story, a_story
 from app.domain.subscriptions import Browser, Subscription, a_browser, subscribe
@@ -160,6 +164,14 @@ async def an_alert_row(
         alert.state = state
     await session.flush()
     return alert
+
+
+PROOFS = Proofs(b"of the tests")
+
+
+def some_receipts(times: int, alert_id: UUID, event: Event, service: str | None, now: datetime) -> list[Told]:
+    """Of so many deliveries."""
+    return [told(alert_id, event, secrets.token_bytes(9), service, now) for _ in range(times)]
 
 
 async def an_editor_row(

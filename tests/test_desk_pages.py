@@ -22,7 +22,7 @@ from app.domain.editors import Role
 from app.domain.feeds import Policy
 from app.domain.lanes import a_lane
 from app.domain.outcomes import Outcome
-from app.domain.receipts import Event, Told
+from app.domain.receipts import Event
 from app.domain.shards import plan, record
 from app.domain.topics import Topic, topics_named
 from app.settings import Settings
@@ -41,6 +41,7 @@ from tests.makers import (
     an_entry,
     many_readers,
     signed_in,
+    some_receipts,
 )
 from tests.web import web
 
@@ -140,7 +141,7 @@ async def out(
         mine, outcomes = outcomes[: page.size], outcomes[page.size :]
         await record(session, page.id, 0, bytes(mine), 0)
     for event, count in {Event.SHOWN: 20, Event.CLICKED: 8, Event.STOPPED: 1}.items():
-        await receipts.add(session, {Told(alert.id, event, LANES[0], released + timedelta(minutes=1)): count})
+        await receipts.add(session, some_receipts(count, alert.id, event, LANES[0], released + timedelta(minutes=1)))
     return alert
 
 

@@ -33,6 +33,7 @@ NOUNS = [
     "feeds",
     "feed_rings",
     "stories",
+    "proofs",
     "messages",
     "editors",
     "sign_ins",

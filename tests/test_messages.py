@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.domain.messages import LARGEST, SHORT, cut, message, tag, topic_header
+from app.domain.proofs import BLANK
 
 ALERT = UUID("0192f0c1-2d3e-7a4b-8c5d-6e7f8a9b0c1d")
 
@@ -40,7 +41,7 @@ def test_a_message_says_everything_that_the_browser_shows() -> None:
         "tag": f"alert-{ALERT}",
         "dir": "auto",
         "image": "https://news.example/1.jpg",
-        "data": {"alert": str(ALERT), "level": "breaking", "sample": 0.0123},
+        "data": {"alert": str(ALERT), "level": "breaking", "sample": 0.0123, "proof": BLANK},
     }
 
 

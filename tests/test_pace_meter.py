@@ -13,10 +13,21 @@ from app.domain.alerts import Alert, AlertState
 from app.domain.marks import Happening, mark
 from app.domain.outcomes import Outcome
 from app.domain.pace_meter import Pace, Verdict, pace, verdict
-from app.domain.receipts import Event, told
+from app.domain.receipts import Event
 from app.domain.shards import plan, record
 from app.domain.topics import Topic
-from tests.makers import GOOGLE, MOZILLA, NOW, a_reader, a_topic_row, an_alert_row, an_editor_row, many_readers
+from tests.makers import (
+    GOOGLE,
+    MOZILLA,
+    NOW,
+    PROOFS,
+    a_reader,
+    a_topic_row,
+    an_alert_row,
+    an_editor_row,
+    many_readers,
+    some_receipts,
+)
 
 GOOGLES, MOZILLAS = f"https://{GOOGLE}", f"https://{MOZILLA}"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -36,6 +47,11 @@ CALM = Pace(
 # The verdict
 
 
+def test_no_share_is_above_the_whole() -> None:
+    forged = replace(CALM, clicked=200 * CALM.delivered, closed=2 * CALM.delivered)
+    assert (forged.clicked_share, forged.closed_share) == (1.0, 1.0)
+
+
 @pytest.mark.parametrize(
     "change, said, words",
     [
@@ -51,6 +67,9 @@ CALM = Pace(
         ({"clicked": 199}, Verdict.BUSY, "Chrome takes the permission back from sites that hardly anybody reacts to."),
         ({"clicked": 149}, Verdict.BUSY, "Of this week's messages 0.74\u00a0% were clicked: "),
         ({"clicked": 200}, Verdict.CALM, ""),
+        ({"clicked_last": 0.311}, Verdict.CALM, "; 31\u00a0% clicked the last one."),
+        ({"clicked_last": 0.999}, Verdict.CALM, "; 100\u00a0% clicked the last one."),
+        ({"clicked_last": 1.0}, Verdict.CALM, "; 100\u00a0% clicked the last one."),
         ({"clicked": 0, "delivered": 999}, Verdict.CALM, ""),
         ({"clicked": 0, "delivered": 0, "clicked_last": None}, Verdict.CALM, "Third alert today. Chrome"),
         ({"alerts_today": 5, "clicked": 10}, Verdict.CLOSE, ""),
@@ -102,8 +121,9 @@ async def test_alerts_clicks_and_limits_of_a_week_are_counted(session: AsyncSess
     last = await an_alert(session, topic, NOW - HOUR)
     correction = await an_alert(session, topic, NOW - HOUR / 2, thread_id=last.id)
     await an_alert(session, topic, NOW - HOUR / 3, for_editor_id=(await an_editor_row(session)).id)
-    clicks = {told(alert.id, Event.CLICKED, GOOGLES, NOW): 10 for alert in (early, last, correction)}
-    await receipts.add(session, clicks | {told(early.id, Event.CLOSED, None, NOW - 5 * DAY): 25})
+    for alert in (early, last, correction):
+        await receipts.add(session, some_receipts(10, alert.id, Event.CLICKED, GOOGLES, NOW))
+    await receipts.add(session, some_receipts(25, early.id, Event.CLOSED, None, NOW - 5 * DAY))
     await mark(session, Happening.THROTTLED, GOOGLES, NOW - HOUR, 7)
     await mark(session, Happening.THROTTLED, GOOGLES, NOW - 2 * DAY, 100)
 
@@ -129,7 +149,7 @@ async def test_readers_who_come_and_go_are_counted(session: AsyncSession) -> Non
     await a_reader(session, topic, now=NOW - HOUR, ended_at=NOW)  # won and lost
     for came in (NOW - 2 * DAY, NOW - HOUR):  # lost; won and lost
         reader = await a_reader(session, topic, now=came)
-        await receipts.stopped(session, reader.id, reader.lane, reader.created_at, NOW)
+        await receipts.stopped(session, PROOFS, reader.id, reader.lane, reader.created_at, NOW)
         await session.delete(reader)
     found = await pace(session, NOW, UTC)
     assert (found.lost, found.won) == (4, 3)

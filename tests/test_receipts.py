@@ -1,5 +1,6 @@
 """Receipts: what browsers tell of an alert, and readers who leave because of it."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -11,8 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain import receipts
 from app.domain.alerts import Alert, AlertState
 from app.domain.marks import Happening, forget, mark, marked
+from app.domain.messages import message
 from app.domain.outcomes import Outcome
-from app.domain.receipts import Event, Receipt, an_origin, estimate, sample, told
+from app.domain.proofs import BLANK, Proofs
+from app.domain.receipts import Event, Receipt, SpentProof, an_origin, estimate, sample, told
 from app.domain.shards import plan, record
 from app.domain.subscriptions import Subscription
 from app.domain.topics import Topic
@@ -20,6 +23,7 @@ from tests.makers import (
     GOOGLE,
     MOZILLA,
     NOW,
+    PROOFS,
     a_reader,
     a_topic_row,
     an_alert_row,
@@ -27,6 +31,7 @@ from tests.makers import (
     an_endpoint,
     many_readers,
     some_browser,
+    some_receipts,
 )
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -63,11 +68,13 @@ async def test_receipts_are_counted_by_the_minute_the_event_and_the_push_service
     await a_reader(session, topic)
     alert = await an_alert(session, topic)
     later = NOW + MINUTE
-    for counts in (
-        {told(alert.id, Event.SHOWN, MOZILLAS, NOW): 3, told(alert.id, Event.CLICKED, MOZILLAS, NOW): 1},
-        {told(alert.id, Event.SHOWN, MOZILLAS, NOW + 59 * SECOND): 4, told(alert.id, Event.SHOWN, None, later): 5},
+    for told_so in (
+        some_receipts(3, alert.id, Event.SHOWN, MOZILLAS, NOW)
+        + some_receipts(1, alert.id, Event.CLICKED, MOZILLAS, NOW),
+        some_receipts(4, alert.id, Event.SHOWN, MOZILLAS, NOW + 59 * SECOND)
+        + some_receipts(5, alert.id, Event.SHOWN, None, later),
     ):
-        await receipts.add(session, counts)
+        await receipts.add(session, told_so)
     assert await kept(session) == [
         (alert.id, Event.CLICKED, MOZILLAS, NOW, 1),
         (alert.id, Event.SHOWN, MOZILLAS, NOW, 7),
@@ -79,8 +86,8 @@ async def test_a_push_service_that_the_alert_did_not_go_to_is_not_named(session:
     topic = await a_topic_row(session)
     await a_reader(session, topic)
     alert = await an_alert(session, topic)
-    counts = {told(alert.id, Event.CLICKED, service, NOW): 1 for service in (GOOGLES, "https://evil.example", None)}
-    await receipts.add(session, counts)
+    for service in (GOOGLES, "https://evil.example", None):
+        await receipts.add(session, some_receipts(1, alert.id, Event.CLICKED, service, NOW))
     assert await kept(session) == [(alert.id, Event.CLICKED, "", NOW, 3)]
 
 
@@ -88,7 +95,8 @@ async def test_a_push_service_that_the_alert_did_not_go_to_is_not_named(session:
 async def test_what_comes_later_than_two_days_after_the_end_is_dropped(session: AsyncSession, ttl: timedelta) -> None:
     alert = await an_alert(session, await a_topic_row(session), ttl=ttl)
     last = NOW + ttl + 2 * DAY
-    await receipts.add(session, {told(alert.id, Event.CLICKED, None, at): 1 for at in (last, last + MINUTE)})
+    for at in (last, last + MINUTE):
+        await receipts.add(session, some_receipts(1, alert.id, Event.CLICKED, None, at))
     assert await kept(session) == [(alert.id, Event.CLICKED, "", last, 1)]
 
 
@@ -97,13 +105,14 @@ async def test_tests_drafts_and_alerts_that_there_are_not_have_no_receipts(sessi
     draft, test = await an_alert_row(session, topic), await an_alert(session, topic)
     test.for_editor_id = (await an_editor_row(session)).id
     await session.flush()
-    await receipts.add(session, {told(id_, Event.SHOWN, None, NOW): 1 for id_ in (draft.id, test.id, uuid4())})
+    for id_ in (draft.id, test.id, uuid4()):
+        await receipts.add(session, some_receipts(1, id_, Event.SHOWN, None, NOW))
     assert await kept(session) == []
 
 
 async def test_receipts_are_forgotten_with_their_alert(session: AsyncSession) -> None:
     alert = await an_alert(session, await a_topic_row(session))
-    await receipts.add(session, {told(alert.id, Event.SHOWN, None, NOW): 1})
+    await receipts.add(session, some_receipts(1, alert.id, Event.SHOWN, None, NOW))
     await session.execute(delete(Alert))
     assert await kept(session) == []
 
@@ -125,6 +134,78 @@ async def test_receipts_are_forgotten_with_their_alert(session: AsyncSession) ->
 )
 def test_of_an_endpoint_nothing_is_kept_but_the_push_services_origin(address: str, origin: str) -> None:
     assert an_origin(address) == origin
+
+
+# Proofs
+
+
+def stamped(alert_id: UUID, title: str = "Ceasefire agreed", proofs: Proofs = PROOFS) -> str:
+    """The proof in a message of this alert, as a browser finds it."""
+    clear = message(alert=alert_id, title=title, body="", url="https://a.example/", image=None, level="normal")
+    text = proofs.stamper(clear, alert_id)()
+    assert len(text) == len(clear)
+    proof = json.loads(text)["notification"]["data"]["proof"]
+    assert json.loads(clear) == json.loads(text.replace(proof.encode(), BLANK.encode()))
+    return str(proof)
+
+
+def test_each_message_has_a_proof_of_its_own_that_is_good_for_its_alert_only() -> None:
+    alert, other = uuid4(), uuid4()
+    proofs = {stamped(alert) for _ in range(100)}
+    assert len(proofs) == 100 and BLANK not in proofs
+    for proof in proofs:
+        assert PROOFS.number(alert, proof)
+        assert PROOFS.number(other, proof) is None
+        assert Proofs(b"another site").number(alert, proof) is None
+
+
+@pytest.mark.parametrize("title", ['"proof":"' + BLANK + '"', BLANK, "proof", "\\" * 9 + '"proof":"' + BLANK])
+def test_no_title_takes_the_place_of_the_proof(title: str) -> None:
+    alert = uuid4()
+    assert PROOFS.number(alert, stamped(alert, title))
+
+
+@pytest.mark.parametrize("made_up", ["", BLANK, "x" * 24, "é" * 24, "\0" * 24, "A" * 24, "A" * 48])
+def test_what_is_made_up_is_no_proof(made_up: str) -> None:
+    assert PROOFS.number(uuid4(), made_up) is None
+
+
+async def test_six_hundred_clicks_of_three_deliveries_are_three(session: AsyncSession) -> None:
+    topic = await a_topic_row(session)
+    await many_readers(session, topic, 3)
+    alert = await an_alert(session, topic)
+    deliveries = [number for _ in range(3) if (number := PROOFS.number(alert.id, stamped(alert.id)))]
+    for n in range(200):
+        at = NOW + n * SECOND
+        await receipts.add(session, [told(alert.id, Event.CLICKED, one, MOZILLAS, at) for one in deliveries])
+    await receipts.add(session, [told(alert.id, Event.SHOWN, one, MOZILLAS, NOW) for one in deliveries])
+    assert sum(count for _, event, _, _, count in await kept(session) if event is Event.CLICKED) == 3
+    assert sum(count for _, event, _, _, count in await kept(session) if event is Event.SHOWN) == 3
+
+
+async def test_what_was_spent_names_nobody_and_is_forgotten_with_the_last_receipt(session: AsyncSession) -> None:
+    topic = await a_topic_row(session)
+    reader = await a_reader(session, topic)
+    alert = await an_alert(session, topic, ttl=HOUR)
+    await receipts.add(session, some_receipts(2, alert.id, Event.SHOWN, MOZILLAS, NOW))
+    await receipts.gave_up(session, PROOFS, reader.id, reader.lane, [topic.id], NOW + SECOND)
+    spent = (await session.scalars(select(SpentProof.number).where(SpentProof.event == Event.TOPIC_OFF))).all()
+    assert spent == [PROOFS.of_reader(alert.id, reader.id)] != [Proofs(b"x").of_reader(alert.id, reader.id)]
+    await receipts.forget(session, NOW + HOUR + 2 * DAY)
+    assert await session.scalar(text("SELECT count(*) FROM spent_proofs")) == 3
+    await receipts.forget(session, NOW + HOUR + 2 * DAY + SECOND)
+    assert await session.scalar(text("SELECT count(*) FROM spent_proofs")) == 0
+    assert len(await kept(session)) == 2
+
+
+async def test_a_reader_who_gives_a_topic_up_sixty_times_counts_once(session: AsyncSession) -> None:
+    topic = await a_topic_row(session)
+    readers = [await a_reader(session, topic) for _ in range(2)]
+    alert = await an_alert(session, topic)
+    for n in range(60):
+        for reader in readers:
+            await receipts.gave_up(session, PROOFS, reader.id, reader.lane, [topic.id], NOW + n * SECOND + SECOND)
+    assert await kept(session) == [(alert.id, Event.TOPIC_OFF, MOZILLAS, NOW, 2)]
 
 
 # The sample
@@ -161,7 +242,7 @@ async def test_the_newest_alert_that_reached_a_reader_within_a_day_is_why_they_s
     await an_alert(session, topic, at=NOW - HOUR, outcome=Outcome.HELD)
     await an_alert(session, topic, at=NOW + SECOND)
     for reader in readers:
-        await receipts.stopped(session, reader, MOZILLAS, NOW - DAY, NOW)
+        await receipts.stopped(session, PROOFS, reader, MOZILLAS, NOW - DAY, NOW)
     assert await kept(session) == [(blamed.id, Event.STOPPED, MOZILLAS, NOW, 10)]
     assert await marked(session, Happening.STOPPED, NOW) == {MOZILLAS: 10}
 
@@ -173,9 +254,9 @@ async def test_of_readers_in_one_page_those_are_meant_who_got_it(session: AsyncS
     [page] = await plan(session, alert.id, [topic.id], NOW)
     assert await record(session, page.id, 0, bytes([Outcome.ACCEPTED, Outcome.REFUSED, Outcome.WAITING]), 0)
     for reader in (refused, waiting):
-        await receipts.stopped(session, reader.id, reader.lane, NOW - DAY, NOW + SECOND)
+        await receipts.stopped(session, PROOFS, reader.id, reader.lane, NOW - DAY, NOW + SECOND)
     assert await kept(session) == []
-    await receipts.stopped(session, got.id, got.lane, NOW - DAY, NOW + SECOND)
+    await receipts.stopped(session, PROOFS, got.id, got.lane, NOW - DAY, NOW + SECOND)
     assert await kept(session) == [(alert.id, Event.STOPPED, MOZILLAS, NOW, 1)]
 
 
@@ -184,7 +265,7 @@ async def test_an_alert_is_why_for_a_day(session: AsyncSession, ago: timedelta, 
     topic = await a_topic_row(session)
     reader = await a_reader(session, topic)
     await an_alert(session, topic, at=NOW - ago)
-    await receipts.stopped(session, reader.id, reader.lane, NOW - DAY, NOW)
+    await receipts.stopped(session, PROOFS, reader.id, reader.lane, NOW - DAY, NOW)
     assert bool(await kept(session)) is counts
 
 
@@ -194,7 +275,7 @@ async def test_a_test_is_not_why(session: AsyncSession) -> None:
     alert = await an_alert(session, topic)
     alert.for_editor_id = (await an_editor_row(session)).id
     await session.flush()
-    await receipts.stopped(session, reader.id, reader.lane, NOW - DAY, NOW)
+    await receipts.stopped(session, PROOFS, reader.id, reader.lane, NOW - DAY, NOW)
     assert await kept(session) == []
 
 
@@ -204,10 +285,10 @@ async def test_a_topic_is_given_up_because_of_the_newest_alert_of_that_topic(ses
     await an_alert(session, russia, at=NOW - 3 * HOUR)
     of_russia = await an_alert(session, russia, at=NOW - 2 * HOUR)
     of_ukraine = await an_alert(session, ukraine, at=NOW - HOUR)
-    await receipts.gave_up(session, reader.id, reader.lane, [russia.id], NOW)
-    await receipts.gave_up(session, reader.id, reader.lane, [ukraine.id, russia.id], NOW + MINUTE)
-    await receipts.gave_up(session, reader.id, reader.lane, [], NOW + MINUTE)
-    await receipts.gave_up(session, reader.id, reader.lane, [(await a_topic_row(session, "sport")).id], NOW)
+    await receipts.gave_up(session, PROOFS, reader.id, reader.lane, [russia.id], NOW)
+    await receipts.gave_up(session, PROOFS, reader.id, reader.lane, [ukraine.id, russia.id], NOW + MINUTE)
+    await receipts.gave_up(session, PROOFS, reader.id, reader.lane, [], NOW + MINUTE)
+    await receipts.gave_up(session, PROOFS, reader.id, reader.lane, [(await a_topic_row(session, "sport")).id], NOW)
     assert await kept(session) == [
         (of_russia.id, Event.TOPIC_OFF, GOOGLES, NOW, 1),
         (of_ukraine.id, Event.TOPIC_OFF, GOOGLES, NOW + MINUTE, 1),
@@ -219,7 +300,7 @@ async def test_who_comes_and_goes_within_a_day_is_counted_as_that(session: Async
     topic = await a_topic_row(session)
     for stayed in (DAY, DAY - SECOND, SECOND):
         reader = await a_reader(session, topic, now=NOW - stayed)
-        await receipts.stopped(session, reader.id, reader.lane, reader.created_at, NOW)
+        await receipts.stopped(session, PROOFS, reader.id, reader.lane, reader.created_at, NOW)
     assert await marked(session, Happening.STOPPED, NOW) == {MOZILLAS: 3}
     assert await marked(session, Happening.VISITED, NOW) == {MOZILLAS: 2}
 

@@ -12,7 +12,7 @@ from app.domain import receipts
 from app.domain.alerts import Alert, AlertState
 from app.domain.outcomes import Outcome
 from app.domain.push_services import service_name
-from app.domain.receipts import Event, told
+from app.domain.receipts import Event
 from app.domain.reports import (
     Results,
     by_day,
@@ -26,7 +26,18 @@ from app.domain.reports import (
 )
 from app.domain.shards import Beat, plan, record
 from app.domain.topics import Topic
-from tests.makers import GOOGLE, MOZILLA, NOW, a_topic_row, an_alert_row, an_editor_row, many_readers, some_alert
+from app.report_shapes import lane_out
+from tests.makers import (
+    GOOGLE,
+    MOZILLA,
+    NOW,
+    a_topic_row,
+    an_alert_row,
+    an_editor_row,
+    many_readers,
+    some_alert,
+    some_receipts,
+)
 
 GOOGLES, MOZILLAS = f"https://{GOOGLE}", f"https://{MOZILLA}"
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -129,8 +140,9 @@ async def test_results_are_what_the_ledger_and_the_receipts_say(session: AsyncSe
     first.recipients = 10
     await told_to(session, pages[MOZILLAS], page(10, accepted=8, gone=2), NOW + SECOND)
     counts = {Event.SHOWN: 6, Event.CLICKED: 5, Event.CLOSED: 4, Event.STOPPED: 3, Event.TOPIC_OFF: 2}
-    await receipts.add(session, {told(first.id, event, MOZILLAS, NOW): count for event, count in counts.items()})
-    await receipts.add(session, {told(first.id, Event.CLICKED, None, NOW + MINUTE): 1})
+    for event, count in counts.items():
+        await receipts.add(session, some_receipts(count, first.id, event, MOZILLAS, NOW))
+    await receipts.add(session, some_receipts(1, first.id, Event.CLICKED, None, NOW + MINUTE))
     found = await results(session, [first, other])
     assert found == {
         first.id: Results(8, shown=6, estimated=6, clicked=6, closed=4, stopped=3, topic_off=2),
@@ -147,8 +159,23 @@ async def test_a_sample_is_scaled_up(session: AsyncSession) -> None:
     alert.recipients = 20_000  # as far as the sample knows
     await told_to(session, pages[MOZILLAS], page(100, accepted=100), NOW + SECOND)
     for counted, estimated in ((30, 60), (30, 100)):
-        await receipts.add(session, {told(alert.id, Event.SHOWN, MOZILLAS, NOW): counted})
+        await receipts.add(session, some_receipts(counted, alert.id, Event.SHOWN, MOZILLAS, NOW))
         assert (await results(session, [alert]))[alert.id].estimated == estimated
+
+
+async def test_no_figure_is_above_what_was_delivered(session: AsyncSession) -> None:
+    topic = await a_topic_row(session)
+    await many_readers(session, topic, 3)
+    alert, pages = await an_alert(session, topic)
+    alert.recipients = 3
+    await told_to(session, pages[MOZILLAS], page(3, accepted=2, gone=1), NOW + SECOND)
+    for event in Event:
+        await receipts.add(session, some_receipts(600, alert.id, event, MOZILLAS, NOW))
+    found = (await results(session, [alert]))[alert.id]
+    assert found == Results(2, shown=2, estimated=2, clicked=2, closed=2, stopped=2, topic_off=2)
+    [lane] = await by_lane(session, alert.id)
+    shown = lane_out(alert, lane, (await told_by_lane(session, alert.id))[MOZILLAS])
+    assert (shown.shown.counted, shown.clicked, shown.closed, shown.stopped, shown.topic_off) == (2, 2, 2, 2, 2)
 
 
 # Minutes
@@ -163,7 +190,8 @@ async def test_the_minutes_of_the_first_day_in_which_something_happened(session:
     await told_to(session, pages[MOZILLAS], page(10, accepted=10), NOW + 60 * SECOND)
     events = ((Event.SHOWN, NOW, 3), (Event.CLICKED, NOW + 5 * MINUTE, 2), (Event.CLOSED, NOW + 6 * MINUTE, 1))
     late = ((Event.CLICKED, NOW + DAY, 9),)
-    await receipts.add(session, {told(alert.id, event, None, at): count for event, at, count in (*events, *late)})
+    for event, at, count in (*events, *late):
+        await receipts.add(session, some_receipts(count, alert.id, event, None, at))
     assert await minutes(session, alert) == [
         (NOW, 7, 3, 0),
         (NOW + MINUTE, 3, 0, 0),

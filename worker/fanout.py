@@ -24,9 +24,10 @@ from app.domain.lanes import lane_for_change, too_many_endings
 from app.domain.messages import LARGEST, SHORT, message, topic_header
 from app.domain.outcomes import ACCEPTED, Answer, Cause, Outcome, Remedy, judge
 from app.domain.probation import Standing
+from app.domain.proofs import Proofs
 from app.domain.receipts import sample
 from app.domain.shards import VARIOUS, Shard
-from app.vapid import Signer
+from app.vapid import RECEIPTS, Signer
 from worker.pace import Pace
 from worker.push import Errand
 from worker.seal import seal
@@ -58,6 +59,7 @@ class Fanout:
 
     def __init__(self, sessions: Sessions, pushes: Pushes, signer: Signer, pace: Pace, draining: asyncio.Event) -> None:
         self.sessions, self.pushes, self.signer, self.pace, self.draining = sessions, pushes, signer, pace, draining
+        self.proofs = Proofs(signer.key.secret_for(RECEIPTS))
         self.under_way: defaultdict[UUID, list[Run]] = defaultdict(list)  # by alert
 
     async def watch(self) -> None:
@@ -234,7 +236,7 @@ class Fanout:
     ) -> Iterator[tuple[int, Envelope | Answer]]:
         """Drawn one by one, as places come free: sealing and sending overlap."""
         now = clock.now()
-        clear = run.short if remedy is Remedy.SHORTER else run.clear
+        stamped = self.proofs.stamper(run.short if remedy is Remedy.SHORTER else run.clear, run.alert.id)
         headers: dict[str, list[str]] = {}
         for place in places:
             recipient = run.recipients[place]
@@ -243,7 +245,7 @@ class Fanout:
             if recipient.lane not in headers:  # nearly always the shard's; a renewal may have changed it meanwhile
                 headers[recipient.lane] = self._headers(run.alert, recipient.lane, now, remedy)
             try:
-                body = seal(recipient.p256dh, recipient.auth, clear)
+                body = seal(recipient.p256dh, recipient.auth, stamped())
             except ValueError:
                 yield place, Answer(0, trouble="bad_keys")
                 continue

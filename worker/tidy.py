@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app import clock
 from app.database import Sessions, transaction
-from app.domain import feed_rings, lookups, marks, requests, subscriptions, wrong_clocks
+from app.domain import feed_rings, lookups, marks, receipts, requests, subscriptions, wrong_clocks
 from app.domain.alerts import alert_by_id, close_if_done, unfinished
 from app.domain.feeds import feed_by_id
 from app.outage import trouble_of
@@ -87,6 +87,7 @@ async def forget(sessions: Sessions, queue: App) -> None:
         await lookups.forget(session, clock.now())
         await wrong_clocks.forget(session)
         await feed_rings.forget(session, clock.now())
+        await receipts.forget(session, clock.now())
         await marks.forget(session, clock.now() - KEPT)
         count = await subscriptions.forget(session, kept=KEPT, now=clock.now())
     if count:

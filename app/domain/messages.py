@@ -6,6 +6,8 @@ from base64 import urlsafe_b64encode
 from typing import Any
 from uuid import UUID
 
+from app.domain.proofs import BLANK
+
 # Firefox for Android rides a bridge that answers 413 a little above 3,000 sealed bytes; 2,800 clear ones fit.
 LARGEST = 2800
 SHORT = 1024  # for a service that would not take more
@@ -29,8 +31,10 @@ def message(
     thread: the alert whose place on the screen this one takes, if it corrects one.
     largest: bytes; more only for the sake of a long address, and never more than LARGEST.
     sample: the share of browsers that shall tell us that they have shown it.
+    The proof in it is a blank one; `Proofs.stamper` puts another one in its place for each reader.
     """
-    shown_as, data = tag(thread or alert), {"alert": str(alert), "level": level, "sample": sample}
+    shown_as = tag(thread or alert)
+    data = {"alert": str(alert), "level": level, "sample": sample, "proof": BLANK}
     for body_limit, picture, title_limit in (
         (len(body), image, len(title)),
         (600, image, 300),

@@ -12,7 +12,7 @@ from app.domain.lanes import Lane
 from app.domain.lookups import Lookup
 from app.domain.marks import Mark
 from app.domain.own_browsers import EditorBrowser
-from app.domain.receipts import Receipt
+from app.domain.receipts import Receipt, SpentProof
 from app.domain.requests import AnsweredRequest
 from app.domain.shards import Beat, Shard
 from app.domain.sign_ins import EditorSession, SignInLink
@@ -40,6 +40,7 @@ __all__ = [
     "Receipt",
     "Shard",
     "SignInLink",
+    "SpentProof",
     "Story",
     "Subscription",
     "Topic",

@@ -64,7 +64,7 @@ class Pace:
 
 
 def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+    return min(part / whole, 1.0) if whole else None
 
 
 def verdict(pace: Pace) -> tuple[Verdict, str]:
@@ -110,7 +110,9 @@ def _ordinal(number: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.2g}\u00a0%"
+    """Two figures, and never as a power of ten."""
+    hundredths = share * 100
+    return f"{hundredths:.0f}\u00a0%" if hundredths >= 10 else f"{hundredths:.2g}\u00a0%"
 
 
 async def pace(session: AsyncSession, now: datetime, zone: tzinfo) -> Pace:

@@ -1,19 +1,21 @@
 """Receipts: what became of an alert after the push service took it. Counts by the minute, never who."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, text
+from sqlalchemy import ForeignKey, LargeBinary, delete, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.domain.alerts import Alert
 from app.domain.base import Base
 from app.domain.marks import Happening, mark
 from app.domain.outcomes import Outcome
+from app.domain.proofs import Proofs
 from app.domain.shards import VARIOUS
 
 # So many browsers of an alert's readers tell that they have shown it, about; all of them, if there are no more.
@@ -42,17 +44,28 @@ class Receipt(Base):
     count: Mapped[int]
 
 
+class SpentProof(Base):
+    """A delivery whose receipt was counted: by a number that was drawn for its message and stands nowhere else."""
+
+    __tablename__ = "spent_proofs"
+
+    alert_id: Mapped[UUID] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"), primary_key=True)
+    event: Mapped[Event] = mapped_column(primary_key=True)
+    number: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+
+
 class Told(NamedTuple):
-    """What several browsers told alike."""
+    """What a browser told."""
 
     alert_id: UUID
     event: Event
+    number: bytes  # Of its proof: a delivery counts once.
     lane: str
     minute: datetime
 
 
-def told(alert_id: UUID, event: Event, service: str | None, now: datetime) -> Told:
-    return Told(alert_id, event, an_origin(service or ""), _minute(now))
+def told(alert_id: UUID, event: Event, number: bytes, service: str | None, now: datetime) -> Told:
+    return Told(alert_id, event, number, an_origin(service or ""), _minute(now))
 
 
 def an_origin(address: str) -> str:
@@ -71,33 +84,31 @@ def estimate(counted: int, recipients: int, delivered: int) -> int:
     return min(round(counted / sample(recipients)), delivered)
 
 
-_ADD = """
-    INSERT INTO receipts (alert_id, event, lane, minute, count)
-    {found}
-    ON CONFLICT (alert_id, event, lane, minute) DO UPDATE SET count = receipts.count + excluded.count
-"""
-
 # Always in the same order, or two web servers that write the same counts would wait for each other.
-_ADD_TOLD = text(
-    _ADD.format(
-        found="""
-    SELECT alert, event, coalesce(of_alert.lane, '') AS known, minute, sum(times)
-    FROM unnest(CAST(:alerts AS uuid[]), CAST(:events AS text[]), CAST(:lanes AS text[]),
-                CAST(:minutes AS timestamptz[]), CAST(:times AS int[])) AS told (alert, event, lane, minute, times)
-    JOIN alerts ON alerts.id = alert
+_ADD_TOLD = text("""
+    WITH told AS (
+        SELECT * FROM unnest(CAST(:alerts AS uuid[]), CAST(:events AS text[]), CAST(:numbers AS bytea[]),
+                             CAST(:lanes AS text[]), CAST(:minutes AS timestamptz[]))
+            AS told (alert, event, number, lane, minute)),
+    fresh AS (
+        INSERT INTO spent_proofs (alert_id, event, number)
+        SELECT alert, event, number FROM told JOIN alerts ON alerts.id = alert
+        WHERE for_editor_id IS NULL AND minute <= released_at + ttl * interval '1 second' + :latest
+        ORDER BY alert, event, number
+        ON CONFLICT DO NOTHING
+        RETURNING alert_id, event, number)
+    INSERT INTO receipts (alert_id, event, lane, minute, count)
+    SELECT alert, told.event, coalesce(of_alert.lane, '') AS known, minute, count(*)
+    FROM told JOIN fresh ON fresh.alert_id = alert AND fresh.event = told.event AND fresh.number = told.number
     LEFT JOIN LATERAL (
         SELECT lane FROM shards WHERE alert_id = alert AND shards.lane = told.lane LIMIT 1) AS of_alert ON true
-    WHERE for_editor_id IS NULL AND minute <= released_at + ttl * interval '1 second' + :latest
-    GROUP BY alert, event, known, minute ORDER BY alert, event, known, minute
-"""
-    )
-)
+    GROUP BY alert, told.event, known, minute ORDER BY alert, told.event, known, minute
+    ON CONFLICT (alert_id, event, lane, minute) DO UPDATE SET count = receipts.count + excluded.count
+""")
 
 # The newest first; whom an alert has reached stands in one of its pages, which are in order.
-_ADD_BLAME = text(
-    _ADD.format(
-        found=f"""
-    SELECT alerts.id, :event, :lane, :minute, 1
+_BLAMED = text(f"""
+    SELECT alerts.id
     FROM alerts CROSS JOIN LATERAL (
         SELECT FROM shards
         WHERE alert_id = alerts.id AND lane IN (:lane, :various) AND accepted > 0
@@ -108,41 +119,66 @@ _ADD_BLAME = text(
       AND (CAST(:topics AS bigint[]) IS NULL OR EXISTS (
           SELECT FROM alert_topics WHERE alert_id = alerts.id AND topic_id = ANY (:topics)))
     ORDER BY released_at DESC LIMIT 1
-"""
-    )
-)
+""")
+
+_ADD_BLAME = text("""
+    WITH fresh AS (
+        INSERT INTO spent_proofs (alert_id, event, number) VALUES (:alert, :event, :number)
+        ON CONFLICT DO NOTHING RETURNING alert_id)
+    INSERT INTO receipts (alert_id, event, lane, minute, count) SELECT alert_id, :event, :lane, :minute, 1 FROM fresh
+    ON CONFLICT (alert_id, event, lane, minute) DO UPDATE SET count = receipts.count + 1
+""")
 
 
-async def add(session: AsyncSession, counts: Mapping[Told, int]) -> None:
-    """Count what browsers told. What they say of tests, of alerts that are over or of none, is dropped.
+async def add(session: AsyncSession, receipts: Collection[Told]) -> None:
+    """Count what browsers told, each delivery once. What they say of tests, or of alerts that are over, is dropped.
 
-    An alert's id is known to those who got it only; who makes up receipts for one spoils its figures and nothing else.
+    Of one delivery there may be one of each event among them: `ReceiptBox` sees to that.
     """
-    alerts, events, lanes, minutes = zip(*counts, strict=True)
-    columns = {"alerts": list(alerts), "events": list(events), "lanes": list(lanes), "minutes": list(minutes)}
-    await session.execute(_ADD_TOLD, {**columns, "times": list(counts.values()), "latest": LATEST})
+    alerts, events, numbers, lanes, minutes = map(list, zip(*receipts, strict=True))
+    columns = {"alerts": alerts, "events": events, "numbers": numbers, "lanes": lanes, "minutes": minutes}
+    await session.execute(_ADD_TOLD, {**columns, "latest": LATEST})
 
 
-async def stopped(session: AsyncSession, reader_id: int, lane: str, came_at: datetime, now: datetime) -> None:
+async def forget(session: AsyncSession, now: datetime) -> None:
+    """Of alerts for which no receipts are counted any more."""
+    over = Alert.released_at + Alert.ttl * text("interval '1 second'") + LATEST < now
+    await session.execute(delete(SpentProof).where(SpentProof.alert_id == Alert.id, over))
+
+
+async def stopped(
+    session: AsyncSession, proofs: Proofs, reader_id: int, lane: str, came_at: datetime, now: datetime
+) -> None:
     """A reader stops: the newest alert that reached them within a day may be why."""
     await mark(session, Happening.STOPPED, lane, now)
     if now - came_at < BLAMED:
         await mark(session, Happening.VISITED, lane, now)
-    await _blame(session, Event.STOPPED, reader_id, lane, None, now)
+    await _blame(session, proofs, Event.STOPPED, reader_id, lane, None, now)
 
 
-async def gave_up(session: AsyncSession, reader_id: int, lane: str, topic_ids: Collection[int], now: datetime) -> None:
+async def gave_up(
+    session: AsyncSession, proofs: Proofs, reader_id: int, lane: str, topic_ids: Collection[int], now: datetime
+) -> None:
     """A reader gives up topics: so may the newest alert of one of them."""
     if topic_ids:
-        await _blame(session, Event.TOPIC_OFF, reader_id, lane, list(topic_ids), now)
+        await _blame(session, proofs, Event.TOPIC_OFF, reader_id, lane, list(topic_ids), now)
 
 
 async def _blame(
-    session: AsyncSession, event: Event, reader_id: int, lane: str, topic_ids: list[int] | None, now: datetime
+    session: AsyncSession,
+    proofs: Proofs,
+    event: Event,
+    reader_id: int,
+    lane: str,
+    topic_ids: list[int] | None,
+    now: datetime,
 ) -> None:
-    values = {"event": event, "reader": reader_id, "lane": lane, "topics": topic_ids, "minute": _minute(now)}
-    values |= {"various": VARIOUS}
-    await session.execute(_ADD_BLAME, {**values, "now": now, "since": now - BLAMED})
+    """Once for each reader and alert, however often they change their mind."""
+    reader = {"reader": reader_id, "lane": lane, "various": VARIOUS, "topics": topic_ids}
+    alert_id = await session.scalar(_BLAMED, {**reader, "now": now, "since": now - BLAMED})
+    if alert_id is not None:
+        blame = {"alert": alert_id, "event": event, "number": proofs.of_reader(alert_id, reader_id), "lane": lane}
+        await session.execute(_ADD_BLAME, {**blame, "minute": _minute(now)})
 
 
 def _minute(now: datetime) -> datetime:

@@ -105,9 +105,13 @@ async def results(session: AsyncSession, alerts: Collection[Alert]) -> dict[UUID
 
 
 def _results(alert: Alert, delivered: int, told: Mapping[Event, int]) -> Results:
-    shown = told.get(Event.SHOWN, 0)
-    others = {event.value: told.get(event, 0) for event in Event if event is not Event.SHOWN}
-    return Results(delivered, shown, estimate(shown, alert.recipients, delivered), **others)
+    shown = min(told.get(Event.SHOWN, 0), delivered)
+    return Results(delivered, shown, estimate(shown, alert.recipients, delivered), **plausible(told, delivered))
+
+
+def plausible(told: Mapping[Event, int], delivered: int) -> dict[str, int]:
+    """All but "shown", which is estimated. No figure is above what was delivered, whatever was told."""
+    return {event.value: min(told.get(event, 0), delivered) for event in Event if event is not Event.SHOWN}
 
 
 async def _told(session: AsyncSession, alert_ids: Collection[UUID]) -> dict[UUID, Counter[Event]]:
