@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import URL, make_url, text
+from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
@@ -39,6 +39,11 @@ def connect(url: str, *, pool_size: int = 10, name: str = "newsbell") -> AsyncEn
         pool_timeout=20,
         hide_parameters=True,  # endpoints and keys must not stand in an error's text
     )
+
+
+def connect_for_a_moment(url: str) -> Engine:
+    """For a question before anything runs: without a pool and without asyncio."""
+    return create_engine(with_driver(url), connect_args=limits(url, "newsbell"), poolclass=NullPool)
 
 
 def sessions_of(engine: AsyncEngine, outage: Outage | None = None) -> Sessions:

@@ -61,6 +61,7 @@ HTTP_STATUS: dict[type[Exception], int] = {Unauthenticated: 401, Forbidden: 403,
 }
 
 LARGEST_BODY = 16 * 1024
+READING = 60.0  # seconds in which an answer's next piece has to be taken: 64 KB, on a very bad line
 WEB = "newsbell web"
 MEANWHILE = "Requests that need it are answered 503 until then; readers' pages are served as far as they go without."
 
@@ -203,7 +204,7 @@ def _explain_errors(app: FastAPI) -> None:
 
 class Bounded:
     """Every answer gets our headers. No request has a body above LARGEST_BODY, whatever length it claims, nor cookies
-    of others.
+    of others. Whoever does not read what they asked for is left: their stream would keep its place for ever.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -214,7 +215,7 @@ class Bounded:
             await self.app(scope, receive, send)
             return
         scope["headers"] = only_ours(scope["headers"])
-        taken = 0
+        taken, unread = 0, False
 
         async def bounded() -> Message:
             nonlocal taken
@@ -227,9 +228,19 @@ class Bounded:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *ours(message["headers"], scope["path"])]
-            await send(message)
+            nonlocal unread
+            try:
+                async with asyncio.timeout(READING):
+                    await send(message)
+            except TimeoutError:
+                unread = True
+                raise ConnectionAbortedError("The answer is not read.") from None
 
-        await self.app(scope, bounded, with_headers)
+        try:
+            await self.app(scope, bounded, with_headers)
+        except Exception:
+            if not unread:
+                raise
 
 
 def ours(theirs: list[tuple[bytes, bytes]], path: str) -> list[tuple[bytes, bytes]]:

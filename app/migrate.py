@@ -8,10 +8,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
-from app.database import with_driver
+from app.database import connect_for_a_moment
 from app.domain.refusals import Refusal
 
 PROJECT = Path(__file__).parent.parent
@@ -62,7 +61,7 @@ def _revisions() -> ScriptDirectory:
 
 
 def _revision_of(url: str) -> str | None:
-    engine = create_engine(with_driver(url))
+    engine = connect_for_a_moment(url)
     try:
         with engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, create_engine, exists, select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from app import database
@@ -141,7 +141,7 @@ def _fits(url: str, key_id: str) -> bool:
 
 
 def _is_true(url: str, question: ColumnElement[bool]) -> bool:
-    engine = create_engine(database.with_driver(url))
+    engine = database.connect_for_a_moment(url)
     try:
         with Session(engine) as session:
             return bool(session.scalar(select(question)))

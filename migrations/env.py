@@ -1,9 +1,9 @@
 """How a migration runs: one transaction for each revision, one migrator at a time, never waiting long for a lock."""
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, text
 
-from app.database import with_driver
+from app.database import connect_for_a_moment
 from app.domain import models
 
 
@@ -25,7 +25,7 @@ def online() -> None:
     if given is not None:
         run(given)
         return
-    engine = create_engine(with_driver(context.config.attributes["url"]))
+    engine = connect_for_a_moment(context.config.attributes["url"])
     with engine.connect() as connection:
         # Two machines that start at once must not both migrate; a busy table must not be blocked behind us.
         connection.execute(text("SELECT pg_advisory_lock(hashtext('newsbell.migrations'))"))

@@ -109,6 +109,14 @@ async def hangs(writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(3600)
 
 
+async def drips(writer: asyncio.StreamWriter) -> None:
+    """A little at a time, and never all of it."""
+    writer.write(b"HTTP/1.1 201 Created\r\n"[:9])
+    while True:
+        await asyncio.sleep(0.05)
+        writer.write(b"0")
+
+
 async def hangs_up(writer: asyncio.StreamWriter) -> None:
     raise ConnectionError
 
@@ -341,6 +349,7 @@ async def test_endless_headers_are_cut(pusher: Pusher, service: PushService) -> 
     "behaviour, trouble",
     [
         (hangs, "timeout"),
+        (drips, "timeout"),
         (writes(b"HTTP/1.1 ", then=hangs), "timeout"),
         (hangs_up, "reset"),
         (resets, "reset"),

@@ -1,14 +1,18 @@
 """Streams of events: they end with the right to watch, and nobody takes everybody's places."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+import uvicorn
 from sqlalchemy import select
+from starlette.types import Receive, Scope, Send
 
+from app import main
 from app.database import transaction
 from app.domain.api_keys import ApiKey
 from app.domain.editors import Editor, Role
@@ -99,3 +103,27 @@ async def test_streams_are_watched_over_by_one_look_for_all(desk: Desk, monkeypa
     seen = len(looks)
     await asyncio.sleep(0.7)
     assert len(looks) == seen  # nobody watches: nobody looks
+
+
+async def test_a_stream_that_nobody_reads_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "READING", 0.3)
+    ended = asyncio.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": bytes(64 * 1024), "more_body": True})
+        finally:
+            ended.set()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(main.Bounded(endless), log_config=None, lifespan="off"))
+    serving = asyncio.create_task(server._serve([listener]))  # without its signal handlers
+    with socket.create_connection(listener.getsockname()) as deaf:
+        deaf.sendall(b"GET / HTTP/1.1\r\nHost: news.example\r\n\r\n")
+        try:
+            await asyncio.wait_for(ended.wait(), 5)
+        finally:
+            server.should_exit = server.force_exit = True
+            await asyncio.wait_for(serving, 5)

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -64,9 +65,16 @@ class Patient(BaseRetryStrategy):
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
         if trouble_of(exception) is None:
-            log.error("%s failed and is tried again", job.task_name, exc_info=exception)
+            log.error("%s failed and is tried again: %s", job.task_name, where(exception))
         wait = timedelta(seconds=min(2 ** min(job.attempts, 6), 60))
         return RetryDecision(retry_at=clock.now() + wait)
+
+
+def where(error: BaseException) -> str:
+    """What went wrong in which line. Not in its own words: they may quote an endpoint."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{last}"
 
 
 async def run(settings: Settings, database_url: str) -> None:
@@ -193,7 +201,8 @@ def main() -> None:
         try:
             asyncio.run(run(settings, settings.database_url))
         except TakenForDead as reason:
-            sys.exit(f"{reason} It starts anew.")
+            log.warning("%s It starts anew.", reason)
+            sys.exit(1)
 
 
 if __name__ == "__main__":
