@@ -81,9 +81,9 @@ class Ringing:
         if wrong is not None:
             await self._stop(wrong, alert)
         if takes_two and not wish.override:
-            await self.propose(alert, wrong, at=wish.at, zone=wish.zone)
+            await self.propose(alert, wrong, at=wish.at, zone=self._zone(wish))
             return
-        decisions.schedule(alert, by=self.actor.name, at=due_at, zone=wish.zone)
+        decisions.schedule(alert, by=self.actor.name, at=due_at, zone=self._zone(wish))
         await self._scheduled(alert, wish, overrides=takes_two)
 
     async def propose(
@@ -91,6 +91,10 @@ class Ringing:
     ) -> None:
         decisions.propose(alert, by=self.actor.name, people=self.actor.people, at=at, zone=zone)
         await self._ask_the_others(alert, wrong)
+
+    def _zone(self, wish: Wish) -> str:
+        """In which its time is said: the one that was named with it; of what goes at once, the newsroom's."""
+        return wish.zone if wish.at else self.settings.time_zone
 
     async def _takes_two(self, alert: Alert, due_at: datetime) -> bool:
         two = TwoPeople(self.settings.two_people_levels, self.settings.two_people_audience)

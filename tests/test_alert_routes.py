@@ -19,6 +19,7 @@ from app.domain.editors import Editor, Role
 from app.domain.outcomes import Outcome
 from app.domain.own_browsers import EditorBrowser
 from app.domain.shards import Shard
+from app.domain.sign_ins import make_link
 from app.domain.topics import a_topic, topics_named
 from tests.desk import Desk, a_database, a_desk, desk
 from tests.makers import MOZILLA, a_reader, a_story_row, an_editor_row, an_entry, signed_in
@@ -705,6 +706,19 @@ async def with_password(desk: Desk, email: str, password: str = PASSWORD) -> htt
     browser = desk.browser()
     done(await browser.post("/api/session", json={"email": email, "password": password}))
     return browser
+
+
+async def test_a_link_from_the_command_line_is_nobodys(careful: Desk) -> None:
+    owner = await careful.somebody(Role.OWNER)
+    alert = await told(owner, await a_draft(owner, level="breaking"), "release")
+    async with transaction(careful.sessions) as session:
+        colleague = await an_editor_row(session)
+        link = await make_link(session, colleague, datetime.now(UTC))
+    by_link = await through(careful, f"#link={link}", password=PASSWORD)
+    other_browser = await with_password(careful, colleague.email)
+    assert (await told(by_link, alert, "approve"))["state"] == "scheduled"
+    alert = await told(owner, await a_draft(owner, level="breaking"), "release")
+    assert (await told(other_browser, alert, "approve"))["state"] == "scheduled"
 
 
 async def test_a_puppets_puppets_and_keys_are_no_second_person_either(careful: Desk) -> None:

@@ -92,6 +92,7 @@ async def furnish(session: AsyncSession) -> tuple[dict[Role, str], dict[str, str
     audit.note(
         session, now, actor="owner@news.example", action="feed.add", subject="1", url="https://courier.example/rss"
     )
+    audit.note(session, now, actor="other@news.example", action="link.made", subject=editors[Role.OWNER].email)
     states = {
         "draft": await written(session, ukraine, "CEASEFIRE AGREED IN GENEVA", level=Level.BREAKING),
         "proposed": await written(session, ukraine, "The dam holds"),
@@ -209,6 +210,13 @@ def names_of_push_services(at: AtChromium) -> None:
     at.until_text(f"{GOOGLE}: It refuses our key.", "#standing")
 
 
+def a_correction(at: AtChromium) -> None:
+    at.click("Correct")
+    at.until_text("It takes the place of “The strike ends”", ".corrects")
+    at.until_text("39 readers, once each.", ".audience")
+    at.until_text("other@news.example made a sign-in link for you", "#notes")
+
+
 def an_added_person(at: AtChromium) -> None:
     at.click("Add a person")
     at.fill("E-mail address", "nina@courier.example")
@@ -290,7 +298,7 @@ DESK: dict[str, tuple[str, str, Steps]] = {
     "sending": ("#/alerts/{sending}", ".progress table", names_of_push_services),
     "stopping": ("#/alerts/{sending}", ".progress table", clicks("Stop")),
     "finished": ("#/alerts/{finished}", ".report", nothing),
-    "correcting": ("#/alerts/{finished}", ".report", clicks("Correct")),
+    "correcting": ("#/alerts/{finished}", ".report", a_correction),
     "recalled": ("#/alerts/{recalled}", ".report", nothing),
     "missing": ("#/alerts/00000000-0000-0000-0000-000000000000", ".pane .note, .pane .problem, .pane button", nothing),
     "alerts": ("#/alerts", "main table, main li", nothing),

@@ -106,6 +106,22 @@ def test_any_other_time_is_refused(text: str, zone: str | None, because: str) ->
         moment(text, zone, SPRING)
 
 
+@pytest.mark.parametrize(
+    "text, zone, sentence",
+    [
+        ("2026-03-19T23:59", "Europe/Kyiv", "Thursday 19 March at 23:59 (Europe/Kyiv) has passed."),
+        ("2026-03-19T23:59Z", "America/New_York", "Thursday 19 March at 19:59 (America/New York) has passed."),
+        ("2026-03-19T23:59:30Z", None, "Thursday 19 March at 23:59:30 (UTC) has passed."),
+        ("2026-03-19T23:59+05:45", None, "Thursday 19 March at 23:59 (UTC+05:45) has passed."),
+        ("2026-12-01T02:57", "Asia/Tokyo", "Tuesday 1 December at 02:57 (Asia/Tokyo) is more than 30 days ahead."),
+    ],
+)
+def test_times_are_said_in_words(text: str, zone: str | None, sentence: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        moment(text, zone, SPRING)
+    assert str(refusal.value) == sentence
+
+
 def test_thirty_days_ahead_is_not_too_far() -> None:
     assert moment((SPRING + FURTHEST).isoformat(), None, SPRING) == SPRING + FURTHEST
 
