@@ -193,6 +193,9 @@ async def _a_link(here: Site, session: AsyncSession, actor: Actor, editor: Edito
     """Whoever has it is signed in as that editor, so the editor is told."""
     if editor.disabled_at is not None:
         raise Refusal("Somebody who is disabled cannot sign in. Enable them first.")
+    if editor.id == actor.editor_id:
+        # It would set a new password without the old one: a browser that was left open must not be enough for that.
+        raise Refusal("A link for yourself is made by another owner, or by ./newsbell editor link on the server.")
     secret = await sign_ins.make_link(session, editor, _now(), makers=actor.people)
     _note(session, actor.name, "link.made", editor)
     if editor.id != actor.editor_id:

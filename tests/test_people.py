@@ -179,6 +179,15 @@ async def test_whoever_is_disabled_is_out_at_once_and_comes_back_by_a_link(
     assert back.status_code == 200
 
 
+async def test_no_owner_makes_a_link_for_themselves(desk: Desk, owner: httpx.AsyncClient) -> None:
+    """An owner's browser that was left open would otherwise give their account another password."""
+    me = (await owner.get("/api/session")).json()["editor"]["id"]
+    refused = await owner.patch(f"/api/editors/{me}", json={"sign_in_link": True})
+    assert "another owner" in explained(refused, 422)
+    other = await desk.somebody(Role.OWNER)
+    assert (await other.patch(f"/api/editors/{me}", json={"sign_in_link": True})).json()["sign_in_link"]
+
+
 async def test_an_owner_signs_an_editor_out_everywhere(desk: Desk, owner: httpx.AsyncClient) -> None:
     client = await desk.somebody(Role.EDITOR, "lost-laptop@news.example")
     me = (await client.get("/api/session")).json()["editor"]["id"]
