@@ -101,3 +101,29 @@ def bench_hanging(
     from bench import hanging
 
     hanging.run(recipients=recipients, processes=processes, rounds=rounds, as_json=as_json)
+
+
+@bench.command("hostile")
+def bench_hostile(
+    recipients: Annotated[int, typer.Option(min=1, help="Made-up readers whose push service accepts.")] = 10_000,
+    strangers: Annotated[int, typer.Option(min=0, help="Subscriptions that answer with anything else.")] = 5_000,
+    hosts: Annotated[int, typer.Option(min=1, help="Made-up hosts among these.")] = 1_000,
+    newcomers: Annotated[int, typer.Option(min=1, help="New readers, whose first alert it is, among them.")] = 20,
+    processes: Processes = CORES,
+    rounds: Annotated[int, typer.Option(min=1, help="The median of so many counts.")] = 5,
+    sink: SinkKind = Kind.NGINX,
+    as_json: Json = False,
+) -> None:
+    """Thousands of hostile subscriptions: how much later do the readers get their alert, and the next one?"""
+    from bench import hostile
+
+    options = hostile.Options(
+        recipients=recipients,
+        strangers=strangers,
+        hosts=hosts,
+        newcomers=newcomers,
+        processes=processes,
+        rounds=rounds,
+        sink=sink,
+    )
+    hostile.run(options, as_json=as_json)

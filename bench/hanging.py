@@ -69,7 +69,7 @@ def _time(ground: Ground, recipients: int, *topics: str) -> float:
                 raise Refusal(f"It took more than {LIMIT:.0f} s.")
             time.sleep(0.1)
         if ELSEWHERE in topics:
-            asyncio.run(_recall(ground.url, alert_id))
+            asyncio.run(take_back(ground.url, alert_id))
         while not _number(db, "SELECT count(*) FROM alerts WHERE id = %s AND finished_at IS NOT NULL", alert_id):
             time.sleep(0.1)
         db.execute("DELETE FROM lanes")  # the next round knows nothing of this one
@@ -84,7 +84,7 @@ def _number(db: psycopg.Connection, query: str, *values: object) -> int:
     return int(row[0])
 
 
-async def _recall(url: str, alert_id: UUID) -> None:
+async def take_back(url: str, alert_id: UUID) -> None:
     engine = database.connect(url, pool_size=1)
     async with database.transaction(database.sessions_of(engine)) as session:
         await recall(session, await alert_by_id(session, alert_id, lock=True), datetime.now(UTC))

@@ -39,6 +39,21 @@ STATUS_LINES = {
 }
 
 
+# What hostile endpoints of a push service do, by the path below /hostile/: where strangers may name any path.
+HANG, HANG_UP = "hang", "hang-up"
+HOSTILE = {
+    "401": "401 Unauthorized",
+    "403": "403 Forbidden",
+    "404": "404 Not Found",
+    "410": "410 Gone",
+    "429": "429 Too Many Requests\r\nRetry-After: 86400",
+    "500": "500 Internal Server Error",
+    "302": "302 Found\r\nLocation: http://127.0.0.1:1/",
+    HANG: "",
+    HANG_UP: "",
+}
+
+
 # Requests that one connection carries at a time, as usual push services allow.
 STREAMS = 100
 
@@ -88,7 +103,7 @@ class Sink:
 @contextmanager
 def serving(kind: Kind, folder: Path, *, latency: float, faults: bool) -> Iterator[Sink]:
     """latency: seconds before each answer."""
-    serve = nginx if kind is Kind.NGINX else _builtin
+    serve = nginx if kind is Kind.NGINX else builtin
     with serve(folder, latency, faults) as sink:
         yield sink
 
@@ -97,26 +112,28 @@ def serving(kind: Kind, folder: Path, *, latency: float, faults: bool) -> Iterat
 
 
 @contextmanager
-def nginx(folder: Path, latency: float = 0, faults: bool = False, *, who: bool = False) -> Iterator[Sink]:
-    """who: the notes say who is sent what."""
+def nginx(
+    folder: Path, latency: float = 0, faults: bool = False, *, who: bool = False, hostile: bool = False
+) -> Iterator[Sink]:
+    """who: the notes say who is sent what. hostile: there are endpoints as in HOSTILE."""
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if not program or ((latency or faults) and not ECHO.exists()):
+    if not program or ((latency or faults or hostile) and not ECHO.exists()):
         raise Refusal("The benchmark sends to nginx. Debian and Ubuntu: apt-get install nginx-light.")
     if not (folder / "leaf.pem").exists():
         _certificates(folder)
-    port, errors = _free_port(), folder / "nginx.log"
+    port, errors = free_port(), folder / "nginx.log"
     configuration, notes = folder / f"nginx-{port}.conf", folder / f"answers-{port}.log"
-    configuration.write_text(_configuration(folder, port, notes, latency, faults, who))
+    configuration.write_text(_configuration(folder, port, notes, latency, faults, who, hostile))
     with running([program, "-e", errors, "-c", configuration], errors=folder / "nginx.err") as process:
         wait_for(lambda: _listens(port), [process], "nginx", errors, limit=10)
         yield Sink(f"https://localhost:{port}", folder / "ca.pem", notes, process.pid)
 
 
-def _configuration(folder: Path, port: int, notes: Path, latency: float, faults: bool, who: bool) -> str:
+def _configuration(folder: Path, port: int, notes: Path, latency: float, faults: bool, who: bool, hostile: bool) -> str:
     usual = _late(latency) if latency else "return 201;"
     temporary = (f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     return f"""
-        {f"load_module {ECHO};" if latency or faults else ""}
+        {f"load_module {ECHO};" if latency or faults or hostile else ""}
         worker_processes 1; daemon off; pid {folder}/nginx-{port}.pid;
         events {{ worker_connections 4096; }}
         http {{
@@ -128,6 +145,7 @@ def _configuration(folder: Path, port: int, notes: Path, latency: float, faults:
           server {{
             listen 127.0.0.1:{port} ssl http2;
             ssl_certificate {folder}/leaf.pem; ssl_certificate_key {folder}/key.pem;
+            {_hostile_locations() if hostile else ""}
             {_locations(usual) if faults else f"location / {{ {usual} }}"}
           }}
         }}"""
@@ -155,7 +173,13 @@ def _locations(usual: str) -> str:
     return f"location / {{ rewrite ^ /$fate last; }} {named}"
 
 
-def _free_port() -> int:
+def _hostile_locations() -> str:
+    answers = {name: f"add_header Retry-After 86400 always; return {name};" for name in HOSTILE}
+    answers |= {HANG: _late(HANGING), HANG_UP: "return 444;", "302": "return 302 http://127.0.0.1:1/;"}
+    return "".join(f"location /hostile/{name}/ {{ {answer} }} " for name, answer in answers.items())
+
+
+def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
@@ -204,11 +228,18 @@ def _named(name: str) -> x509.Name:
 
 
 @contextmanager
-def _builtin(folder: Path, latency: float, faults: bool) -> Iterator[Sink]:
-    notes, errors = folder / "answers.log", folder / "sink.log"
+def builtin(folder: Path, latency: float = 0, faults: bool = False, *, name: str = "sink") -> Iterator[Sink]:
+    """There are always endpoints as in HOSTILE, and the notes say who is sent what."""
+    notes, errors = folder / f"{name}-answers.log", folder / f"{name}.log"
     command = module("bench.sink", str(notes), str(latency), str(int(faults)))
     with running(command, errors=errors, stdout=subprocess.PIPE) as process:
         yield Sink(line_of(process.stdout, errors, "The sink"), None, notes, process.pid)
+
+
+def _header(head: bytes, name: bytes) -> str:
+    """Its value, as it was sent; empty if there is none."""
+    at = head.lower().find(b"\r\n" + name + b":")
+    return head[at + len(name) + 3 :].split(b"\r\n", 1)[0].strip().decode("latin-1") if at >= 0 else ""
 
 
 class _Builtin:
@@ -221,17 +252,27 @@ class _Builtin:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while head := await reader.readuntil(b"\r\n\r\n"):
-                length = head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]
-                await reader.readexactly(int(length or 0))
-                writer.write(await self._answer())
+                await reader.readexactly(int(_header(head, b"content-length") or 0))
+                path = head.split(b" ", 2)[1].decode("latin-1")
+                if path.startswith(f"/hostile/{HANG_UP}/"):
+                    break
+                is_hostile = path.startswith("/hostile/")
+                answer = self._hostile(path) if is_hostile else self._answer(path, _header(head, b"topic"))
+                writer.write(await answer)
                 await writer.drain()
         writer.close()
 
-    async def _answer(self) -> bytes:
+    async def _hostile(self, path: str) -> bytes:
+        name = path.split("/")[2]
+        if name == HANG:
+            await asyncio.sleep(HANGING)
+        return f"HTTP/1.1 {HOSTILE[name] or '201 Created'}\r\nContent-Length: 0\r\n\r\n".encode()
+
+    async def _answer(self, path: str, topic: str) -> bytes:
         fate = self._next_fate()
         await asyncio.sleep({"slow": SLOW, "hanging": HANGING}.get(fate, self.latency))
         status = STATUS_LINES.get(fate, "201 Created")
-        self.notes.write(f"{time.time():.3f} {status[:3]}\n")
+        self.notes.write(f"{time.time():.3f} {path} {topic} {status[:3]}\n")
         return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
 
     def _next_fate(self) -> str:

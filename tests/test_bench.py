@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from bench import fanout, scale
+from bench import fanout, hostile, scale
 from bench.chart import bars
 from bench.crashes import Crash
 from bench.report import Result, median, result, times_to
-from bench.sink import Kind
+from bench.sink import HOSTILE, Kind
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +108,25 @@ def test_a_crash_may_cost_repeats_and_nothing_else(cost: dict[str, int], holds: 
     nothing = {"lost": 0, "repeats": 0, "last_is_wrong": 0, "unbalanced": 0}
     crash = Crash(run=1, recipients=100, killed_after_s=0.5, finished_s=9.0, bound=30, **nothing | cost)
     assert crash.holds is holds
+
+
+def test_strangers_cost_the_readers_nothing_and_new_ones_are_found_among_them() -> None:
+    options = hostile.Options(
+        recipients=60, strangers=24, hosts=5, newcomers=3, processes=1, rounds=1, idle=0.2, sink=Kind.BUILTIN
+    )
+    found = hostile.measure(options, Console(quiet=True))
+    assert (found.lanes, found.alarms, found.ended) == ([], 0, 0)
+    assert all(0 < took < 60 for took in (*found.without_s, *found.beside_s, *found.next_s, *found.newcomers_s))
+    said = StringIO()
+    hostile.tell(found, Console(file=said, width=200))
+    assert "beside 24 hostile subscriptions" in said.getvalue()
+
+
+def test_strangers_do_everything_that_a_push_service_should_not() -> None:
+    endpoints = [hostile.hostile_endpoint(n, "https://localhost:1", "http://127.0.0.1:2", 1000) for n in range(5000)]
+    assert len({endpoint.split("/")[2] for endpoint in endpoints}) > 1000
+    for kind in HOSTILE:
+        assert sum(f"localhost:1/hostile/{kind}/" in endpoint for endpoint in endpoints) > 200
+        assert sum(f".localhost:2/hostile/{kind}/" in endpoint for endpoint in endpoints) > 200
+    assert sum(endpoint.startswith("https://a") for endpoint in endpoints) > 200  # where nobody speaks TLS
+    assert sum(".localhost:1/" in endpoint for endpoint in endpoints) > 200  # where nobody listens
