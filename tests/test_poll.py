@@ -1,13 +1,15 @@
 """Polling through the real worker process: real documents, the baseline, conditional requests, crashes."""
 
+import asyncio
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,10 +18,11 @@ from urllib.parse import unquote
 import psycopg
 import pytest
 
+from app import clock
 from app.database import Sessions, transaction
-from app.domain.feeds import Feed, feed_for_change
+from app.domain.feeds import Feed, Policy, feed_for_change
 from app.settings import Settings
-from app.sources import resume_feed
+from app.sources import add_feed, resume_feed
 from app.vapid import make_key
 from worker.fetch import Publishers
 from worker.parse import Parsed, Unreadable
@@ -274,6 +277,30 @@ def test_a_feed_says_why_it_is_asked_when(
     with worker(database_url, tmp_path):
         until(lambda: number(db, because, well, "Every 1 second."))
         until(lambda: number(db, because, lost, "It failed 2 times in a row, so%"))
+
+
+# Who hangs
+
+
+async def test_publishers_who_hang_keep_nobody_waiting(
+    newsstand: Newsstand, db: psycopg.Connection, sessions: Sessions, database_url: str, tmp_path: Path
+) -> None:
+    """Sixty feeds of thirty-one servers that take a connection and say nothing; then somebody adds one that is well."""
+    with ExitStack() as hanging:
+        servers = [hanging.enter_context(socket.create_server(("127.0.0.1", 0), backlog=99)) for _ in range(31)]
+        ports = [server.getsockname()[1] for server in servers]
+        for count, port in enumerate(ports + ports[:1] * 29):
+            follow(db, f"http://127.0.0.1:{port}/{count}.xml", "russia")
+        newsstand.documents["new.xml"] = rss("news")
+        under_way = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing' AND task_name = 'poll_feed'"
+        with worker(database_url, tmp_path):
+            until(lambda: number(db, under_way) >= 8)
+            await asyncio.sleep(1)
+            async with transaction(sessions) as session:
+                await add_feed(session, f"{newsstand.url}/new.xml", ["ukraine"], Policy.AUTO, clock.now())
+            added = time.monotonic()
+            until(lambda: newsstand.requests)
+            assert time.monotonic() - added < 4  # On an idle machine it is asked at once.
 
 
 # What reading costs

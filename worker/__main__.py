@@ -26,6 +26,7 @@ from worker import tidy
 from worker.enduring import EnduringJobs, TakenForDead
 from worker.fanout import Fanout
 from worker.fetch import Publishers
+from worker.fetch_slots import AT_ONCE
 from worker.lookup import LookUp
 from worker.pace import Pace
 from worker.parser_process import Parser
@@ -45,7 +46,7 @@ class Places(NamedTuple):
 
 
 PLACES = {
-    queue.FEEDS: Places(8, 1),
+    queue.FEEDS: Places(AT_ONCE, 1),  # Most of them only wait for an answer.
     queue.ALERTS: Places(12, 1),
     queue.BREAKING: Places(8, 0.5),
     queue.TIME: Places(2, 5),

@@ -20,6 +20,7 @@ import httpx
 from app import clock
 from app.addresses import is_public
 from app.domain.refusals import Refusal
+from worker.fetch_slots import Crowded, FetchSlots
 
 log = logging.getLogger("newsbell.fetch")
 
@@ -132,6 +133,11 @@ class Guard(httpcore.AsyncNetworkBackend):
         return addresses
 
 
+@dataclass(frozen=True)
+class Busy:
+    """Not asked: other feeds of this host are being asked, and it is slow. To be tried again in a moment."""
+
+
 T = TypeVar("T")
 Answer = Fetched | NotModified | Unreachable
 # What to make of the last answer, at the address that redirects have led to.
@@ -149,7 +155,9 @@ class Publishers:
         limit: float = 30.0,  # seconds for the whole fetch: httpx's own limits are for each single read
         largest: int = 8 * MIB,  # bytes after inflation
         network: httpcore.AsyncNetworkBackend | None = None,  # how connections are opened; tests bring their own
+        slots: FetchSlots | None = None,
     ) -> None:
+        self._slots = slots or FetchSlots()
         self._trusting, self._limit, self._largest = allow_private_addresses, limit, largest
         self._agent = f"Newsbell/0.1 (+{''.join(c for c in contact if c.isascii() and c.isprintable())})"
         anywhere = Guard(public=lambda _: True, ports=None)
@@ -171,16 +179,19 @@ class Publishers:
         await self._pool.aclose()
 
     async def fetch(
-        self, url: str, validators: Validators, *, limit: float | None = None
-    ) -> Fetched | NotModified | Unreachable:
-        """Whatever a server or a network does is an answer here, never an exception."""
+        self, url: str, validators: Validators, *, limit: float | None = None, doubtful: bool = False
+    ) -> Fetched | NotModified | Unreachable | Busy:
+        """Whatever a server or a network does is an answer here, never an exception.
+
+        limit: seconds after which a person has waited long enough. doubtful: it did not answer last time.
+        """
 
         async def judge(response: httpcore.Response, headers: httpx.Headers, at: httpx.URL) -> Answer:
             return await self._judge(response, headers, validators)
 
-        return await self._ask(url, judge, accept=ACCEPT, validators=validators, limit=limit)
+        return await self._ask(url, judge, accept=ACCEPT, validators=validators, limit=limit, doubtful=doubtful)
 
-    async def look(self, url: str) -> Seen | Unreachable:
+    async def look(self, url: str) -> Seen | Unreachable | Busy:
         """What readers who click would find. Any status is an answer; only the beginning of the page is read."""
 
         async def judge(response: httpcore.Response, headers: httpx.Headers, at: httpx.URL) -> Seen:
@@ -197,11 +208,16 @@ class Publishers:
         accept: str,
         validators: Validators = NO_VALIDATORS,
         limit: float | None = None,
-    ) -> T | Unreachable:
-        answer: T | Unreachable
+        doubtful: bool = False,
+    ) -> T | Unreachable | Busy:
+        answer: T | Unreachable | Busy
         try:
-            async with asyncio.timeout(min(limit or self._limit, self._limit)):
-                answer = await self._follow(httpx.URL(url), judge, validators, accept)
+            at = httpx.URL(url)
+            async with asyncio.timeout(min(limit or self._limit, self._limit)) as deadline:
+                async with self._slots.one(at.netloc.decode(), deadline, doubtful=doubtful, may_go=limit is None):
+                    answer = await self._follow(at, judge, validators, accept)
+        except Crowded:
+            answer = Busy()
         except Refusal as refusal:
             answer = Unreachable(str(refusal))
         except tuple(TROUBLES) as trouble:

@@ -18,12 +18,13 @@ from app.domain.entries import Entry
 from app.domain.feeds import Feed
 from app.domain.lookups import Kind, Lookup
 from app.domain.topics import Topic, every_topic, spoken_of
-from worker.fetch import LOOK_LIMIT, NO_VALIDATORS, NotModified, Publishers, Seen, Unreachable
+from worker.fetch import LOOK_LIMIT, NO_VALIDATORS, Busy, NotModified, Publishers, Seen, Unreachable
 from worker.parse import Parsed, Unreadable
 from worker.parser_process import Parser
 
 SHOWN = 20  # entries of a feed
 LIMIT = 11.0  # seconds for all of it: the door waits for 12
+BUSY = "This publisher is being asked for many feeds just now, and is slow. Please try again in a moment."
 FORGOTTEN = timedelta(minutes=1)  # Nobody waits so long. It was asked when no worker was there.
 
 # Each of these is read in one go, however often a hostile page begins what it does not end.
@@ -66,6 +67,8 @@ class LookUp:
                 return _unreadable(reason)
             case NotModified():
                 return _unreadable("The publisher did not send the document.")
+            case Busy():
+                return _unreadable(BUSY)
         match await self.parser.parse(fetched.body, content_type=fetched.content_type, url=url):
             case Unreadable(reason):
                 return _unreadable(reason)
@@ -94,10 +97,11 @@ def _unreadable(reason: str) -> dict[str, Any]:
     return {"title": "", "trouble": reason, "entries": [], "count": 0}
 
 
-def link_in_words(found: Seen | Unreachable) -> dict[str, Any]:
+def link_in_words(found: Seen | Unreachable | Busy) -> dict[str, Any]:
     """Whether readers who click would find something, as a sentence."""
-    if isinstance(found, Unreachable):
-        return {"status": None, "ok": False, "sentence": found.reason, "title": ""}
+    if isinstance(found, Unreachable | Busy):
+        sentence = BUSY if isinstance(found, Busy) else found.reason
+        return {"status": None, "ok": False, "sentence": sentence, "title": ""}
     title, status = title_of(found.beginning), found.status
     if status == 200:
         start = f"It redirects to {found.moved_to}, which answers 200" if found.moved_to else "It answers 200"

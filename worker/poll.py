@@ -1,5 +1,6 @@
 """Poll: feed → stories (→ alerts). One job for each feed, which enqueues the next one itself."""
 
+import asyncio
 import logging
 import random
 from collections.abc import Sequence
@@ -16,15 +17,18 @@ from app.domain.entries import Entry
 from app.domain.feeds import Feed, next_poll, why_then
 from app.domain.stories import remember
 from app.domain.topics import every_topic
-from app.polling import enqueue_poll
+from app.polling import enqueue_poll, poll_now
 from app.settings import Settings
-from worker.fetch import Fetched, NotModified, Publishers, Unreachable, Validators, bare
+from worker.fetch import Busy, Fetched, NotModified, Publishers, Unreachable, Validators, bare
 from worker.parse import Parsed, Unreadable
 from worker.parser_process import QUICK, Parser
 from worker.ring import Ring
 
 log = logging.getLogger("newsbell.poll")
 
+# Storing is one at a time across all workers: more would only wait for each other, each with a connection.
+AT_ONCE = 4
+SOON = timedelta(seconds=4)
 READ_BY = 1  # To be raised when the parser reads documents otherwise: then all are read again.
 
 
@@ -39,11 +43,11 @@ class Found:
     trouble: str = ""
     gone: bool = False
     costly: bool = False  # It would take more computing than a document is given.
-    body: "Body | None" = None  # None: there was none to read, or it is the one that we have read before.
+    body: "ReadBody | None" = None  # None: there was none to read, or it is the one that we have read before.
 
 
 @dataclass(frozen=True)
-class Body:
+class ReadBody:
     """What reading a document came to."""
 
     hash: bytes
@@ -55,6 +59,7 @@ class Poller:
     def __init__(self, sessions: Sessions, publishers: Publishers, parser: Parser, settings: Settings) -> None:
         self.sessions, self.publishers, self.parser, self.settings = sessions, publishers, parser, settings
         self.every = settings.poll_every
+        self.writing = asyncio.Semaphore(AT_ONCE)
 
     async def poll_feed(self, feed_id: int) -> None:
         async with transaction(self.sessions) as session:
@@ -62,14 +67,22 @@ class Poller:
         if feed is None or feed.paused_at is not None:  # taken out of the list meanwhile, or held
             return
         found = await self._find(feed)
-        async with transaction(self.sessions) as session:
+        async with self.writing, transaction(self.sessions) as session:
             feed = await session.get(Feed, feed_id, with_for_update=True, options=[selectinload(Feed.topics)])
-            if feed is not None and feed.paused_at is None:  # from the moment of a pause on, nothing rings
+            if feed is None or feed.paused_at is not None:  # from the moment of a pause on, nothing rings
+                return
+            if found is None:
+                await poll_now(session, feed, at=clock.now() + SOON * (1 + random.random()))
+            else:
                 await self._keep(session, feed, found, clock.now())
 
-    async def _find(self, feed: Feed) -> Found:
-        answer = await self.publishers.fetch(feed.url, Validators(feed.etag, feed.last_modified))
+    async def _find(self, feed: Feed) -> Found | None:
+        """None: it could not be asked now, for which neither the feed nor its publisher is to be blamed."""
+        validators = Validators(feed.etag, feed.last_modified)
+        answer = await self.publishers.fetch(feed.url, validators, doubtful=feed.misses > 0)
         match answer:
+            case Busy():
+                return None
             case NotModified():
                 return Found(answer.validators, wait=answer.wait)
             case Unreachable():
@@ -86,10 +99,10 @@ class Poller:
             answer.body, content_type=answer.content_type, url=feed.url, takes_long=takes_long
         ):
             case Unreadable(reason, seconds, costly):
-                body = Body(digest, reason, seconds) if costly else None  # Else it may have been our own trouble.
+                body = ReadBody(digest, reason, seconds) if costly else None  # Else it may have been our own trouble.
                 return Found(None, wait=answer.wait, trouble=reason, costly=costly, body=body)
             case Parsed(title, entries, seconds) if entries or feed.baseline_at is None:
-                body = Body(digest, "", seconds)
+                body = ReadBody(digest, "", seconds)
                 return Found(answer.validators, wait=answer.wait, title=title, entries=entries, body=body)
             case _:  # A list that suddenly has no items is half a publication: its validators are not kept.
                 return Found(None, wait=answer.wait, trouble="The feed had no items this time.")
