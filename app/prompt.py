@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from app import clock
@@ -15,6 +15,7 @@ from app.domain.subscriptions import Browser
 from app.domain.time_zones import a_browsers_zone
 from app.domain.topics import every_topic, topics_named
 from app.pages import document
+from app.service_worker import service_worker
 from app.shapes import (
     FrontOut,
     PushSubscription,
@@ -52,8 +53,8 @@ async def icon() -> FileResponse:
 
 
 @router.get("/sw.js", include_in_schema=False)
-async def service_worker() -> FileResponse:
-    return FileResponse(STATIC / "sw.js", media_type="text/javascript")
+async def worker(here: HereSite, request: Request) -> Response:
+    return service_worker(request, here.settings.site_name)
 
 
 @router.get("/api/site")

@@ -166,7 +166,7 @@ find("#stop").addEventListener("click", () => dialog.showModal());
 find("#stop-no").addEventListener("click", () => dialog.close());
 find("#stop-yes").addEventListener("click", once(async () => {
   try {
-    await stop();
+    await stop(await site());
     tellOthers();
     dialog.close();
     find("#none").textContent = "Notifications are stopped. This browser follows nothing, and your topics here are forgotten.";

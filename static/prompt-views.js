@@ -7,17 +7,16 @@ import { picker } from "./picker.js";
 export const VIEWS = {
   loading: () => ({ words: "Looking up notifications…", parts: [] }),
 
-  ask: (prompt) => form(prompt, { words: prompt.site.prompt.text }),
+  ask: (prompt) => form(prompt),
 
   asking: (prompt) =>
     form(prompt, {
-      words: prompt.site.prompt.text,
       said: "Your browser asks now: choose “Allow” there. If you see no question, look for a bell at the address bar.",
       busy: true,
     }),
 
   working: (prompt) =>
-    form(prompt, { words: prompt.site.prompt.text, said: "One moment, the bell is being set up…", busy: true, last: true }),
+    form(prompt, { said: "One moment, the bell is being set up…", busy: true, last: true }),
 
   subscribed: ({ site, preferences }) => ({
     words: ["You follow ", ...listed(someOf(preferences.topics.map((slug) => nameOf(site, slug)))), "."],
@@ -81,7 +80,7 @@ export const VIEWS = {
 const NO_TOPICS = "There is no topic to follow yet. Come back a little later.";
 
 // The same form stands through ask, asking and working, so nothing jumps and the ticks stay.
-function form(prompt, { words, said, busy = false, last = false }) {
+function form(prompt, { said, busy = false, last = false } = {}) {
   const { topics } = prompt.site;
   if (!topics.length) return { words: NO_TOPICS, parts: [notNow(prompt)] };
   prompt.form ??= newForm(prompt);
@@ -89,16 +88,25 @@ function form(prompt, { words, said, busy = false, last = false }) {
   prompt.form.querySelector("#ok").disabled = busy;
   prompt.form.querySelector("#not-now").disabled = last;
   prompt.form.setAttribute("aria-busy", String(busy));
-  return { words, said, parts: [prompt.form] };
+  return { words: invitation(prompt), said, parts: [prompt.form] };
 }
+
+function invitation({ site, before }) {
+  if (!before.length) return site.prompt.text;
+  const names = listed(someOf(before.map((slug) => nameOf(site, slug))));
+  return ["You followed ", ...names, ` here before. Click “${site.prompt.ok}” to follow again.`];
+}
+
+const OTHERS = "At the moment, another service sends this site's notifications to this browser. With “OK”, ours take their place.";
 
 function newForm(prompt) {
   const { topics, prompt: words } = prompt.site;
-  const boxes = topics.map((topic) => topicBox(topic, topics.length === 1));
+  const boxes = topics.map((topic) => topicBox(topic, topics.length === 1 || prompt.before.includes(topic.slug)));
   const fieldset = make("fieldset", {}, make("legend", {}, "Which topics?"), picker(boxes, { few: 6 }));
   fieldset.addEventListener("change", () => prompt.say(""));
   const ok = button("ok", words.ok, () => prompt.ok(), "main");
-  return make("form", {}, fieldset, make("p", { className: "buttons" }, ok, notNow(prompt, words.not_now)));
+  const note = prompt.others ? [make("p", { id: "others" }, OTHERS)] : [];
+  return make("form", {}, fieldset, ...note, make("p", { className: "buttons" }, ok, notNow(prompt, words.not_now)));
 }
 
 const notNow = (prompt, words = "Not now") => button("not-now", words, () => prompt.notNow(), "quiet");

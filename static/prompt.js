@@ -4,7 +4,17 @@
 import { Problem, site } from "./api.js";
 import { make, ticked } from "./page.js";
 import { VIEWS } from "./prompt-views.js";
-import { askPermission, follow, mine, onPermissionChange, permission, resync, support } from "./subscribe.js";
+import {
+  askPermission,
+  follow,
+  followedBefore,
+  mine,
+  onPermissionChange,
+  othersHere,
+  permission,
+  resync,
+  support,
+} from "./subscribe.js";
 import { tellOthers, whenChanged } from "./tabs.js";
 
 // Where the prompt can go from each state. Anything else is a late answer, and is ignored.
@@ -32,6 +42,7 @@ export class Prompt {
   constructor(section) {
     this.section = section;
     this.state = "loading";
+    this.before = [];
     this.words = make("p", { className: "words", tabIndex: -1 });
     this.parts = make("div", { className: "parts" });
     this.said = make("p", { className: "said" });
@@ -46,10 +57,18 @@ export class Prompt {
     try {
       this.site = await site();
       this.preferences = await resync(this.site);
+      await this.recall();
       this.enter(standing(this.preferences, wanted));
     } catch (error) {
       this.fail(error);
     }
+  }
+
+  /** What the reader should know before clicking OK: what they had here, and what somebody else sends. */
+  async recall() {
+    this.before = this.preferences ? [] : await followedBefore(this.site);
+    this.others = await othersHere(this.site);
+    if (this.before.length || this.others) this.form = undefined;
   }
 
   /** The reader clicked OK. Only this way leads to the browser's own prompt. */

@@ -57,15 +57,36 @@ export async function follow(site, topics) {
 /** This browser's own live PushSubscription, for an editor who wants tests here; it follows nothing by that. */
 export const subscriptionHere = (site) => subscription(site);
 
-/** Bring browser and server into step; the preferences, or null when this browser follows nothing. */
+/**
+ * Bring browser and server into step; the preferences, or null when this browser follows nothing. A page view is enough
+ * for it, so it leaves alone what another service has here.
+ */
 export async function resync(site) {
   if (support() !== "ok" || permission() !== "granted") return null;
   const known = await store.read();
-  if (!known.key && !(await current())) return null;
-  return tell(await subscription(site), site).catch(unlessRefused);
+  const live = await current();
+  if (live ? !isOurs(live, known, site) : !known.key || (await othersWorker())) return null;
+  const ours = await subscription(site);
+  const preferences = await tell(ours, site).catch(unlessRefused);
+  if (preferences || !live) return preferences;
+  // The server has forgotten this browser, and its reader has changed nothing meanwhile.
+  const topics = await followedBefore(site);
+  return topics.length ? tell(ours, site, topics).catch(unlessRefused) : null;
 }
 
-// A server that no longer knows this browser may refuse to guess its topics: then the reader follows nothing.
+/** What this browser followed when the server last knew it, of the topics that there still are. */
+export async function followedBefore(site) {
+  const { topics = [] } = await store.read();
+  return topics.filter((slug) => site.topics.some((topic) => topic.slug === slug));
+}
+
+/** Whether this site's notifications come from another service here; following ours ends them. */
+export async function othersHere(site) {
+  const live = await current();
+  return Boolean(live) && !isOurs(live, await store.read(), site);
+}
+
+// A server that no longer knows this browser does not guess its topics.
 function unlessRefused(problem) {
   if (problem.status >= 400 && problem.status < 429) return null;
   throw problem;
@@ -76,23 +97,37 @@ export async function mine(site, method, body) {
   const { key } = await store.read();
   if (!key) return null;
   try {
-    return await call(method, "api/subscriptions/me", { body, key });
+    return await kept(await call(method, "api/subscriptions/me", { body, key }));
   } catch (problem) {
     if (problem.status !== 401) throw problem;
     const preferences = await resync(site);
     if (!preferences || method === "GET") return preferences;
-    return call(method, "api/subscriptions/me", { body, key: (await store.read()).key });
+    return kept(await call(method, "api/subscriptions/me", { body, key: (await store.read()).key }));
   }
 }
 
+/** The topics, for the day when the server has forgotten this browser. */
+async function kept(preferences) {
+  const known = await store.read();
+  if (known.key) await store.write({ ...known, topics: preferences.topics }); // Another tab may have stopped meanwhile.
+  return preferences;
+}
+
 /** The reader's wish wins: once the browser has let go, a server that is away finds out at the next push. */
-export async function stop() {
-  const { key } = await store.read();
-  const told = key ? call("DELETE", "api/subscriptions/me", { key }) : Promise.resolve();
-  const failure = await told.then(() => null, (problem) => (problem.status === 401 ? null : problem));
-  const ended = await (await current())?.unsubscribe();
-  if (failure && !ended) throw failure;
+export async function stop(site) {
+  const known = await store.read();
+  const live = await current();
+  const ours = live && isOurs(live, known, site) ? live : null;
+  const letGo = ours ? within(PATIENCE, ours.unsubscribe()) : true;
+  const [told, ended] = await Promise.allSettled([sayGoodbye(known, ours), letGo]);
+  if (told.status === "rejected" && !ended.value) throw told.reason;
   await store.forget();
+}
+
+async function sayGoodbye({ key }, ours) {
+  // The server knows a browser that stores nothing by its subscription.
+  const known = key ?? (ours && (await post(ours).catch(unlessRefused))?.key);
+  if (known) await call("DELETE", "api/subscriptions/me", { key: known }).catch(unlessRefused);
 }
 
 // The browser's side: one live subscription, made with the key that the site has now.
@@ -101,13 +136,25 @@ async function subscription(site) {
   const known = await store.read();
   const live = await current();
   if (live && keyOf(live, known) === site.vapid_public_key) return live;
-  if (live) await letGo(live, known);
+  if (live) await letGo(live, known, site);
   return make(site);
 }
 
 async function current() {
-  const registration = await navigator.serviceWorker?.getRegistration();
+  const registration = await navigator.serviceWorker?.getRegistration().catch(() => undefined); // All data is blocked.
   return (await registration?.pushManager?.getSubscription()) ?? null;
+}
+
+/** Made with the site's key, or with one that it had before. */
+function isOurs(live, known, site) {
+  return [site.vapid_public_key, known.vapid].includes(keyOf(live, known)) || live.endpoint === known.subscription?.endpoint;
+}
+
+/** Whether the pages here have a service worker, and it is not ours. */
+async function othersWorker() {
+  const registration = await navigator.serviceWorker.getRegistration();
+  const worker = registration?.active ?? registration?.waiting ?? registration?.installing;
+  return Boolean(worker) && new URL(worker.scriptURL).pathname !== new URL(WORKER, location.href).pathname;
 }
 
 function keyOf(live, known) {
@@ -119,8 +166,8 @@ const base64url = (bytes) =>
   btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 
 // A subscription cannot change its key. What it was is kept, so that the server can carry the reader over.
-async function letGo(live, known) {
-  if (!known.subscription) await store.write({ ...known, subscription: live.toJSON() });
+async function letGo(live, known, site) {
+  if (!known.subscription && isOurs(live, known, site)) await store.write({ ...known, subscription: live.toJSON() });
   await live.unsubscribe();
 }
 
@@ -160,7 +207,9 @@ async function tell(live, site, topics) {
   const moved = known.subscription && known.subscription.endpoint !== live.endpoint;
   let answer = moved ? await renew(known.subscription, live) : null;
   if (!answer || topics) answer = await post(live, topics, answer?.key ?? known.key);
-  await store.write({ key: answer.key, subscription: live.toJSON(), vapid: site.vapid_public_key, home });
+  const { topics: followed } = answer.preferences;
+  const subscription = live.toJSON();
+  await store.write({ key: answer.key, subscription, vapid: site.vapid_public_key, home, topics: followed });
   return answer.preferences;
 }
 

@@ -171,6 +171,10 @@ class Driver:
 
         until(done, f"{arguments} on the page")
 
+    def set_permission(self, name: str, state: str) -> None:
+        """Of the page that is open."""
+        self._marionette.set_permission({"name": name}, state)
+
     def press(self, key: str, *, shift: bool = False) -> None:
         actions = self._marionette.actions.sequence("key", "keyboard")
         if shift:
@@ -279,6 +283,10 @@ class Firefox:
         self.driver.chrome(f"document.getElementById('notification-popup').firstElementChild.{button}.click()")
         until(lambda: not self.asks(), "the end of the browser's own question")
 
+    def will_allow(self) -> None:
+        """As if its question had been answered before; a page of the site is open."""
+        self.driver.set_permission("notifications", "granted")
+
     def permission(self) -> str:
         return str(self.driver.page("return Notification.permission"))
 
@@ -310,6 +318,12 @@ class Firefox:
         self.driver.chrome(
             f"{ALERTS}.find(({{ title }}) => title === arguments[0]).part('alertNotification').click()", title
         )
+        until(lambda: title not in self.titles(), f"the end of the notification “{title}”")
+
+    def close_notification(self, title: str) -> None:
+        """By its cross."""
+        script = f"{ALERTS}.find(({{ title }}) => title === arguments[0]).part('alert-close').click()"
+        self.driver.chrome(script, title)
         until(lambda: title not in self.titles(), f"the end of the notification “{title}”")
 
     def tabs(self) -> list[str]:

@@ -154,6 +154,11 @@ class Chromium:
 
     # The browser's circumstances.
 
+    def stop_workers(self) -> None:
+        """As it does by itself when they have had nothing to do for a while."""
+        for command in ("ServiceWorker.enable", "ServiceWorker.stopAllWorkers", "ServiceWorker.disable"):
+            self._on_its_thread(partial(self._cdp.send, command))
+
     def prefer(self, scheme: str) -> None:
         self._on_its_thread(lambda: self._page.emulate_media(color_scheme=scheme))
 

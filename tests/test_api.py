@@ -176,6 +176,20 @@ async def test_a_page_has_the_sites_name_before_any_script_runs(path: str, key_f
     assert "{{" not in text
 
 
+async def test_the_service_worker_brings_the_sites_name_and_icons_and_may_fetch_pictures(
+    api: httpx.AsyncClient,
+) -> None:
+    answer = await api.get("/sw.js")
+    first, script = answer.text.split("\n", 1)
+    site = json.loads(first.removeprefix("self.newsbell = ").removesuffix(";"))
+    assert site["name"] == "The Bell"
+    assert {site[icon].partition(",")[0] for icon in ("icon", "badge")} == {"data:image/png;base64"}
+    assert script == (STATIC / "sw.js").read_text()
+    assert "connect-src 'self' https:" in answer.headers["content-security-policy"]
+    again = await api.get("/sw.js", headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
 SHEETS = {"index": "readers", "preferences": "readers", "desk": "desk", "docs": "docs"}
 
 

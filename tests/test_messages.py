@@ -104,6 +104,17 @@ def test_a_correction_is_shown_in_the_place_of_what_it_corrects_and_is_an_alert_
         assert (notification["tag"], notification["data"]["alert"]) == (tag(first), str(ALERT))
 
 
+def test_only_a_correction_may_be_changed_by_the_worker_in_safari() -> None:
+    def mutable(thread: UUID | None) -> tuple[Any, Any]:
+        clear = message(alert=ALERT, thread=thread, title="й" * 9_000, body="", url="/", image=None, level="low")
+        assert len(clear) <= LARGEST
+        said = json.loads(clear)
+        return said.get("mutable"), said["notification"].get("mutable")
+
+    assert mutable(uuid4()) == (True, True)
+    assert mutable(None) == mutable(ALERT) == (None, None)
+
+
 def test_a_topic_header_has_32_letters_that_every_push_service_takes() -> None:
     for alert in (ALERT, *(uuid4() for _ in range(200))):
         header = topic_header(alert)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.browser import ALERTS, Firefox, Newsbell, newsroom, until
+from tests.browser import Firefox, Newsbell, newsroom, until
 from tests.publisher import Item, Publisher, lasting_publisher
 from tests.push_service import DELIVERED, PushService
 
@@ -388,13 +388,6 @@ def test_a_reader_who_takes_the_permission_back_is_let_go(
     assert [post.status for post in push_service.posts] == [410]
 
 
-def close_notification(firefox: Firefox, title: str) -> None:
-    """By its cross."""
-    script = f"{ALERTS}.find(({{ title }}) => title === arguments[0]).part('alert-close').click()"
-    firefox.driver.chrome(script, title)
-    until(lambda: title not in firefox.titles(), f"the end of the notification “{title}”")
-
-
 def test_what_a_reader_does_with_an_alert_is_counted_and_who_did_it_is_not(
     firefox: Firefox, newsbell: Newsbell, publisher: Publisher, push_service: PushService
 ) -> None:
@@ -415,7 +408,7 @@ def test_what_a_reader_does_with_an_alert_is_counted_and_who_did_it_is_not(
             firefox.click_notification(title)
             until(lambda: page.url in firefox.tabs(), "the page in a tab")
         elif title == "A geyser sleeps":
-            close_notification(firefox, title)
+            firefox.close_notification(title)
     newsbell.terminal.said("alert", "correct", wrong, "--title", "Geysers are quiet")
     firefox.until_notified("Geysers are quiet")
     titles = ("A geyser wakes", "A geyser sleeps", "Geysers are loud", "Geysers are quiet")

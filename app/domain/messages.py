@@ -33,6 +33,7 @@ def message(
     sample: the share of browsers that shall tell us that they have shown it.
     The proof in it is a blank one; `Proofs.stamper` puts another one in its place for each reader.
     """
+    corrects = thread is not None and thread != alert
     shown_as = tag(thread or alert)
     data = {"alert": str(alert), "level": level, "sample": sample, "proof": BLANK}
     for body_limit, picture, title_limit in (
@@ -43,16 +44,19 @@ def message(
         (60, None, 80),
         (0, None, 60),
     ):
-        text = _document(data, shown_as, cut(title, title_limit), cut(body, body_limit), url, picture)
+        words = cut(title, title_limit), cut(body, body_limit)
+        text = _document(data, shown_as, *words, url, picture, corrects=corrects)
         if len(text) <= largest:
             return text
     if len(text) <= LARGEST:  # An address that opens the story is worth more than a few bytes.
         return text
     # An address of that length opens nothing anyway.
-    return _document(data, shown_as, cut(title, 60), "", "/", None)
+    return _document(data, shown_as, cut(title, 60), "", "/", None, corrects=corrects)
 
 
-def _document(data: dict[str, Any], shown_as: str, title: str, body: str, url: str, image: str | None) -> bytes:
+def _document(
+    data: dict[str, Any], shown_as: str, title: str, body: str, url: str, image: str | None, *, corrects: bool
+) -> bytes:
     notification: dict[str, Any] = {
         "title": title,
         "body": body,
@@ -63,7 +67,11 @@ def _document(data: dict[str, Any], shown_as: str, title: str, body: str, url: s
     }
     if image:
         notification["image"] = image
-    document = {"web_push": 8030, "notification": notification}
+    document: dict[str, Any] = {"web_push": 8030, "notification": notification}
+    if corrects:
+        # Safari replaces no card by its tag. Our service worker closes the older one there, and Safari runs it only for
+        # a message that says so: at the top as the Push API has it, inside as WebKit read it at first.
+        document["mutable"] = notification["mutable"] = True
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
