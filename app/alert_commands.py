@@ -19,6 +19,7 @@ from app.domain.alerts import (
     id_of_alert,
     latest_alerts,
 )
+from app.domain.refusals import Refusal
 from app.domain.topics import topics_named
 from app.terminal import Json, cell, now, out, run, show, show_json
 from app.watching import Done, Write, do_and_watch, outcomes_in_words
@@ -54,7 +55,7 @@ def alert_send(
     words: dict[str, Any] = {"title": title, "body": body, "url": url, "image": image}
 
     async def send(session: AsyncSession) -> Done:
-        topics, lives = await topics_named(session, topic), timedelta(hours=ttl)
+        topics, lives = await topics_named(session, topic), _hours(ttl)
         written = an_alert(**words, topics=topics, level=level, ttl=lives, made_by=COMMAND_LINE, now=now())
         written.proposed_by = COMMAND_LINE
         session.add(written)
@@ -65,6 +66,13 @@ def alert_send(
 
     asked = requests.hash_of(title, body, url, image or "", level, str(ttl), *sorted(topic))
     do_and_watch(lambda session: _once(session, idempotency_key, asked, send), as_json)
+
+
+def _hours(number: float) -> timedelta:
+    try:
+        return timedelta(hours=number)
+    except (ValueError, OverflowError):  # no number, or more than there is time
+        raise Refusal("An alert lives one minute to 28 days; --ttl is a number of hours.") from None
 
 
 async def _once(session: AsyncSession, key: str | None, asked: bytes, send: Write) -> Done:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from app.database import with_driver
 from app.domain.refusals import Refusal
@@ -45,10 +46,18 @@ def database_of(settings: Settings, *, make: bool = False) -> Iterator[Chosen]:
 def _named_in_refusals(name: str) -> Iterator[str]:
     try:
         yield name
+    except DBAPIError as trouble:
+        raise Refusal(trouble_in_words(trouble) + (f" (Database: {name}.)" if name else "")) from trouble
     except Refusal as refusal:
         if name:
             refusal.args = (f"{refusal} (Database: {name}.)", *refusal.args[1:])
         raise
+
+
+def trouble_in_words(trouble: DBAPIError) -> str:
+    said = (str(trouble.orig).strip().splitlines() or ["it said nothing"])[0]
+    away = isinstance(trouble, OperationalError | InterfaceError)
+    return f"The database {'does not answer' if away else 'refuses this'}: {said}."
 
 
 def _in_words(url: URL) -> str:

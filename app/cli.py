@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from typer.exceptions import TyperException
 
 from app.alert_commands import alert
-from app.chosen_database import database_of
+from app.chosen_database import database_of, trouble_in_words
 from app.domain import audit
 from app.domain.refusals import Refusal
 from app.domain.topics import every_topic
@@ -168,11 +168,12 @@ def main() -> None:
     except Refusal as refusal:
         sys.exit(f"newsbell: {visible(str(refusal))}")
     except TyperException as misuse:  # an option that there is not, a value that does not fit
-        sys.exit(f"newsbell: {visible(_said(misuse).rstrip('.'))}. Try --help.")
-    except DBAPIError as error:
-        said = (str(error.orig).strip().splitlines() or ["it said nothing"])[0]
-        away = isinstance(error, OperationalError | InterfaceError)
-        sys.exit(f"newsbell: the database {'does not answer' if away else 'refuses this'}: {visible(said)}.")
+        said = _said(misuse).replace("Value error, ", "").rstrip(".")
+        sys.exit(f"newsbell: {visible(said)}. Try --help." if said else 1)  # said is empty after the help
+    except DBAPIError as trouble:
+        sys.exit(f"newsbell: {visible(trouble_in_words(trouble))}")
+    except UnicodeEncodeError:
+        sys.exit("newsbell: What was typed is not text in UTF-8, and Newsbell knows no other.")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -19,7 +19,7 @@ def with_driver(url: str) -> URL:
     """A libpq address (postgresql://…) as SQLAlchemy wants it, with psycopg 3 as the driver."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter of a port that is no number
         raise Refusal("NEWSBELL_DATABASE_URL is not an address such as postgresql://user@host/newsbell.") from None
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         raise Refusal("NEWSBELL_DATABASE_URL must name a PostgreSQL database, postgresql://….")

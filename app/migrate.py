@@ -51,8 +51,8 @@ def must_be_known(revision: str | None) -> None:
         _revisions().get_revision(revision)
     except CommandError:
         raise Refusal(
-            f"The database is of a newer release than this one ({revision}). Start that release again; to go back, "
-            "restore the backup that was made before it."
+            f"The database is of a newer release than this one, or of another program ({revision}). Start that release "
+            "again; to go back, restore the backup that was made before it."
         ) from None
 
 

@@ -1,6 +1,7 @@
 """Every knob, its unit and its default, on one page."""
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,6 +94,8 @@ class Settings(BaseSettings):
     @field_validator("site_url")
     @classmethod
     def _bare(cls, value: str) -> str:
+        if not re.match(r"https?://[^/\s]+", value):
+            raise ValueError("this is not an address such as https://alerts.news.example")
         return value.rstrip("/")
 
     @property
@@ -116,7 +119,7 @@ def read_settings(**changes: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "NEWSBELL_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise Refusal(f"{name}: {first['msg']}.") from None
+        raise Refusal(f"{name}: {first['msg'].removeprefix('Value error, ')}.") from None
 
 
 def use_env_file(path: Path) -> None:

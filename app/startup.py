@@ -2,6 +2,7 @@
 
 import shlex
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -77,6 +78,17 @@ def must_have_a_contact(settings: Settings) -> None:
         check_subject(settings.vapid_contact)
     except Refusal as refusal:
         raise Refusal(f"“{settings.vapid_contact}” will not do for NEWSBELL_VAPID_SUBJECT. {refusal}") from None
+
+
+def must_have_authorities(settings: Settings) -> None:
+    """Without the file that is named, or with an empty one, every push service would seem to be an impostor."""
+    if (path := settings.push_ca_file) is None:
+        return
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as problem:  # ssl.SSLError is one
+        why = problem.strerror if isinstance(problem, FileNotFoundError | PermissionError) else "no certificate in it"
+        raise Refusal(f"NEWSBELL_PUSH_CA_FILE: {path} cannot be used ({why}).") from None
 
 
 def ensure_key(settings: Settings) -> None:

@@ -26,7 +26,15 @@ from app.migrate import migrate, must_be_current
 from app.oidc import SingleSignOn
 from app.settings import Settings
 from app.sources import DEMO_HOURLY_LIMIT, follow_demo, load_starter
-from app.startup import as_given, ensure_key, first_steps, must_be_free, must_be_the_readers_key, must_have_a_contact
+from app.startup import (
+    as_given,
+    ensure_key,
+    first_steps,
+    must_be_free,
+    must_be_the_readers_key,
+    must_have_a_contact,
+    must_have_authorities,
+)
 from app.supervisor import Child, supervise
 
 
@@ -36,6 +44,7 @@ def up(settings: Settings, *, host: str, port: int, demo: bool) -> None:
     settings = _adapted(settings, host=host, port=port, demo=demo)
     must_be_free(host, (port, port + 1) if demo else (port,), as_given)
     must_have_a_contact(settings)
+    must_have_authorities(settings)
     with _alone(settings.data_dir), database_of(settings, make=True) as chosen:
         settings = settings.model_copy(update={"database_url": chosen.url})
         migrate(chosen.url)
@@ -64,6 +73,7 @@ def must_be_set_up(settings: Settings) -> None:
     """What `up` sees to by itself, `web` and `worker` only look at."""
     must_be_current(settings.database_url)
     must_have_a_contact(settings)
+    must_have_authorities(settings)
     must_be_the_readers_key(settings)
 
 

@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,7 @@ from app.embedded import serving
 from app.migrate import migrate
 from tests.terminal import Terminal
 from tests.test_embedded import a_folder
+from tests.test_poll import until
 
 READING = [
     ["topic", "list"],
@@ -82,6 +84,38 @@ def test_a_database_elsewhere_is_named_without_its_password(terminal: Terminal) 
     far = Terminal(DATABASE_URL="postgresql://bell:s3cret@127.0.0.1:1/courier")
     said = far.refused("editor", "add", "ada@news.example")
     assert "(Database: courier at 127.0.0.1:1.)" in said and "s3cret" not in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["topic", "add", "osaka", "--name", "Osaka"],
+        ["editor", "add", "ada@news.example"],
+        ["feed", "remove", "https://news.example/rss"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_a_database_that_dies_meanwhile_is_one_sentence(
+    command: list[str], terminal: Terminal, database_url: str
+) -> None:
+    waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with (
+        ThreadPoolExecutor(1) as thread,
+        psycopg.connect(database_url) as busy,
+        psycopg.connect(database_url, autocommit=True) as admin,
+    ):
+        busy.execute("LOCK TABLE topics, editors, feeds")
+        said = thread.submit(terminal.refused, *command)
+        until(lambda: admin.execute(waiting).fetchone() is not None)
+        admin.execute(f"SELECT pg_terminate_backend(pid) FROM ({waiting}) AS them".encode())
+        assert "The database does not answer: " in said.result(timeout=30)
+        assert "(Database: test_" in said.result()
+
+
+def test_the_bare_command_helps_and_complains_of_nothing(terminal: Terminal) -> None:
+    for group in ([], ["alert"]):
+        ended = terminal.run(*group)
+        assert (ended.code, ended.complained, "recall" in ended.said) == (1, "", bool(group))
 
 
 def test_migrate_makes_one_and_says_what_comes_next(tmp_path: Path) -> None:

@@ -100,6 +100,25 @@ def test_a_contact_on_localhost_is_refused(
     assert "NEWSBELL_VAPID_SUBJECT" in said and "localhost" in said
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        ("PUSH_CA_FILE", "/no/such.pem", "/no/such.pem cannot be used (No such file or directory)"),
+        ("PUSH_CA_FILE", "/dev/null", "/dev/null cannot be used (no certificate in it)"),
+        ("SITE_URL", "alerts.news.example", "NEWSBELL_SITE_URL: this is not an address such as https://"),
+        ("DATABASE_URL", "postgresql://bell@db:port/x", "not an address such as postgresql://"),
+        ("DATABASE_URL", "postgresql://bell@[::1/x", "not an address such as postgresql://"),
+        ("TIME_ZONE", "Mars", "NEWSBELL_TIME_ZONE: this is not a time zone such as Europe/Kyiv."),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(
+    start: list[str], setting: str, value: str, sentence: str, database_url: str, tmp_path: Path
+) -> None:
+    a_key(tmp_path)
+    here = Terminal(**{"DATABASE_URL": database_url, "DATA_DIR": str(tmp_path)} | {setting: value})
+    assert sentence in here.refused(*start)
+
+
 # The schema
 
 
@@ -110,7 +129,7 @@ def test_a_database_of_a_newer_release_is_refused(
     a_key(tmp_path)
     in_the_database(database_url, "UPDATE alembic_version SET version_num = '2999_01_01_far_ahead'")
     said = terminal.refused(*(word.format(port=free_port(), data=tmp_path) for word in command))
-    assert "newer release than this one (2999_01_01_far_ahead)" in said
+    assert "of a newer release than this one" in said and "(2999_01_01_far_ahead)" in said
 
 
 def test_an_older_database_is_refused_with_the_way_out(

@@ -195,6 +195,16 @@ def test_a_lost_key_is_never_replaced_while_readers_depend_on_it(tmp_path: Path,
         (["feed", "poll", "https://example.org/none"], "no feed"),
         (["alert", "send", "--title", " ", "--url", "https://example.org/1", "--topic", "ukraine"], "title"),
         (["alert", "send", "--title", "T", "--url", "javascript:1", "--topic", "ukraine"], "https://"),
+        (
+            ["alert", "send", "--title", "T", "--url", "https://a.example/", "--topic", "ukraine", "--ttl", "nan"],
+            "hours",
+        ),
+        (
+            ["alert", "send", "--title", "T", "--url", "https://a.example/", "--topic", "ukraine", "--ttl", "1e99"],
+            "hours",
+        ),
+        (["topic", "add", "zurich", "--name", "Z\udcfcrich"], "UTF-8"),  # as a terminal of before 2000 types it
+        (["topic", "add", "zurich", "--name", "Z\0rich"], "NUL"),
         (["vapid", "show"], "vapid new"),
     ],
 )
