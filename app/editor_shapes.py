@@ -214,11 +214,12 @@ def browser_out(browser: EditorBrowser) -> BrowserOut:
 
 
 def note_out(entry: AuditEntry, email: str) -> NoteOut:
+    by = {"command line": "Somebody at the server", "newsbell": "Your single sign-on"}.get(entry.actor, entry.actor)
     whose = "you" if entry.subject == email else entry.subject
     if entry.action == "link.made":
-        text = f"{entry.actor} made a sign-in link for {whose}: whoever has it can sign in as {whose}, once."
+        text = f"{by} made a sign-in link for {whose}: whoever has it can sign in as {whose}, once."
     else:
-        text = f"{entry.actor} added {whose} to the people of this desk."
+        text = f"{by} added {whose} to the people of this desk."
     return NoteOut(id=entry.id, at=entry.at, text=text)
 
 

@@ -21,8 +21,17 @@ export const saying = (options) => (moment, place = zone) => format(options, pla
 
 function format(options, place) {
   const key = JSON.stringify([options, place]);
-  if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat(language, { ...options, timeZone: place }));
+  if (!formats.has(key)) formats.set(key, made(options, place));
   return formats.get(key);
+}
+
+/** A browser that does not know the zone yet (Europe/Kyiv is of 2022) says it on the clock that all know. */
+function made(options, timeZone) {
+  try {
+    return new Intl.DateTimeFormat(language, { ...options, timeZone });
+  } catch {
+    return new Intl.DateTimeFormat(language, { ...options, timeZone: "UTC", timeZoneName: "short" });
+  }
 }
 
 const DAY_AND_TIME = { weekday: "long", day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" };

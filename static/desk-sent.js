@@ -49,8 +49,11 @@ export function ended(pane, desk, alert) {
   return { leave: alert.recipients ? report(place, alert.id) : undefined };
 }
 
-function inWords({ state, recipients, outcomes, released_at: released, finished_at: finished }) {
-  if (!recipients) return state === "recalled" ? "Recalled before anybody got it." : "Nobody follows these topics yet, so nobody got it.";
+const NOBODY = "Nobody follows these topics yet, so nobody got it.";
+const NOBODY_TO_CORRECT = "Nobody had got the wrong one, so there was nothing to replace.";
+
+function inWords({ state, corrects, recipients, outcomes, released_at: released, finished_at: finished }) {
+  if (!recipients) return state === "recalled" ? "Recalled before anybody got it." : corrects ? NOBODY_TO_CORRECT : NOBODY;
   const took = (Date.parse(finished) - Date.parse(released)) / 1_000;
   const rest = OTHERS.filter(([key]) => outcomes[key]).map(([key, words]) => `${outcomes[key].toLocaleString(language)} ${words}`);
   const of = counted(recipients, "reader");

@@ -286,6 +286,17 @@ def test_a_pause_lasts_as_long_as_it_says_whatever_the_readers_clock_says(
     somebody.until_shown("#pause")
 
 
+def test_later_is_by_the_servers_clock_whatever_the_editors_says(newsroom: Newsroom, somebody: AtChromium) -> None:
+    come_in(somebody, newsroom, Role.EDITOR)
+    somebody.chromium.with_page(lambda page: page.add_init_script(SLOW_CLOCK))
+    somebody.open("/desk?slow#/new")
+    somebody.until_shown(".composer")
+    assert somebody.look("return Date.now()") < datetime.now(UTC).timestamp() * 1000 - 2 * 86_400_000
+    somebody.choose("when", "later")
+    proposed = datetime.fromisoformat(somebody.look("return document.getElementsByName('at')[0].value"))
+    assert timedelta(minutes=58) < proposed.replace(tzinfo=UTC) - datetime.now(UTC) <= timedelta(hours=1)
+
+
 DESK: dict[str, tuple[str, str, Steps]] = {
     "stories": ("#/", ".wire article, .wire li", nothing),
     "new": ("#/new", ".composer", nothing),
