@@ -12,6 +12,7 @@ from app.context import EditorActor, HereSite, WriterActor
 from app.cursors import cursor, read_cursor
 from app.database import transaction
 from app.desk_shapes import (
+    CLEAN,
     AdviceIn,
     AlertIn,
     AlertOut,
@@ -44,6 +45,8 @@ async def alerts(
     here: HereSite,
     actor: WriterActor,
     state: Annotated[list[AlertState], Query(description="repeatable; all if left out")] = [],  # noqa: B006
+    q: Annotated[str, Query(max_length=200, pattern=CLEAN, description="words in title or text, all of them")] = "",
+    topic: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9-]*$")] = None,
     after: Annotated[str | None, Query(description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> AlertsOut:
@@ -53,6 +56,8 @@ async def alerts(
             session,
             limit + 1,
             states=state,
+            words=q,
+            topic=topic,
             before=read_cursor(after, UUID),
             topics=actor.topics,
             levels=actor.levels,

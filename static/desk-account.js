@@ -63,7 +63,7 @@ function sessionTable(items, say, refresh) {
     return make("span", { className: "buttons small" }, button);
   };
   const columns = [
-    { name: "Browser", cell: ({ about, current }) => (current ? [about, " (this one)"] : about) },
+    { name: "Browser", cell: ({ about, current }) => [about, current ? " (this one)" : ""] },
     { name: "Since", cell: ({ created_at: made }) => past(made) },
     { name: "Last seen", cell: ({ seen_at: seen }) => past(seen) },
     { name: "What you can do", unseen: true, cell: (each) => (each.current ? "" : end(each)) },

@@ -1,11 +1,12 @@
 // The audit: who did what, as sentences; the newest first. It can be read and filtered, and by nobody changed.
 
 import { call } from "./api.js";
+import { filters, keepFilters } from "./desk-address.js";
 import { exactly, saying } from "./desk-clock.js";
 import { doing, explain, field } from "./desk-forms.js";
 import { loading, status } from "./desk-loading.js";
 import { table } from "./desk-table.js";
-import { make } from "./page.js";
+import { make, theirs } from "./page.js";
 
 const NOUNS = [
   ["", "Everything"],
@@ -32,18 +33,23 @@ export function auditPart(place, { say }) {
 }
 
 function filter(changed) {
+  const kept = filters();
   const fields = [
-    field({ label: "What", name: "action", options: NOUNS, value: "" }),
-    field({ label: "By", name: "by", autocomplete: "off", placeholder: "ada@news.example" }),
-    field({ label: "On", name: "subject", autocomplete: "off", placeholder: "an e-mail, an alert’s id …" }),
+    field({ label: "What", name: "action", options: NOUNS, value: kept.action ?? "" }),
+    field({ label: "By", name: "by", autocomplete: "off", value: kept.by ?? "", placeholder: "ada@news.example" }),
+    field({ label: "On", name: "subject", autocomplete: "off", value: kept.subject ?? "", placeholder: "an e-mail, an alert’s id …" }),
   ];
   const form = make("form", { className: "filter", noValidate: true }, ...fields, make("button", {}, "Show"));
   form.setAttribute("aria-label", "Filter the audit");
+  const act = () => {
+    keepFilters(wanted());
+    changed();
+  };
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    changed();
+    act();
   });
-  form.elements.action.addEventListener("change", changed);
+  form.elements.action.addEventListener("change", act);
   const wanted = () =>
     Object.fromEntries(
       [...new FormData(form)].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value),
@@ -88,10 +94,10 @@ const listed = (items) =>
     "Who did what",
     [
       { name: "When", cell: ({ at }) => when(at) },
-      { name: "Who", cell: ({ actor }) => actor },
+      { name: "Who", cell: ({ actor }) => theirs(actor) },
       { name: "What", cell: ({ action }) => inWords(action) },
       { name: "On", cell: ({ subject, action }) => subjectOf(subject, action) },
-      { name: "More", cell: ({ detail }) => details(detail) },
+      { name: "More", cell: ({ detail }) => theirs(details(detail)) },
     ],
     items,
   );
@@ -126,7 +132,7 @@ const WORDS = {
 const inWords = (action) => WORDS[action] ?? action.replaceAll(/[._]/g, " ");
 
 const subjectOf = (subject, action) =>
-  action.startsWith("alert.") && subject ? make("a", { href: `#/alerts/${subject}` }, "the alert") : subject;
+  action.startsWith("alert.") && subject ? make("a", { href: `#/alerts/${subject}` }, "the alert") : theirs(subject ?? "");
 
 /** What is empty is left out; what is simply so needs no "true". */
 function details(detail) {

@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { exactly } from "./desk-clock.js";
 import { doing } from "./desk-forms.js";
-import { language, make, webAddress } from "./page.js";
+import { listed, make, theirs, webAddress } from "./page.js";
 
 export const mayRing = ({ session }) => session.editor.role !== "writer";
 
@@ -29,16 +29,16 @@ export const at = ({ due_at: due, time_zone: zone }) => (due ? ` on ${exactly(ne
 /** The words, as readers get them. */
 export function text(alert, { topics }) {
   const names = new Map(topics.map(({ slug, name }) => [slug, name]));
-  const of = new Intl.ListFormat(language).format(alert.topics.map((slug) => names.get(slug) ?? slug));
+  const of = listed(alert.topics.map((slug) => names.get(slug) ?? slug));
   const href = webAddress(alert.url);
   const level = make("span", { className: alert.level === "breaking" ? "level-breaking" : "" }, LEVEL[alert.level]);
   return make(
     "blockquote",
     { className: "told" },
-    make("p", { className: "told-title" }, alert.title),
-    ...(alert.body ? [make("p", {}, alert.body)] : []),
-    make("p", { className: "facts" }, level, ` · ${of} · by ${alert.made_by}`),
-    ...(href ? [make("p", { className: "facts" }, make("a", { href, rel: "noopener", target: "_blank" }, alert.url))] : []),
+    make("p", { className: "told-title", dir: "auto" }, alert.title),
+    ...(alert.body ? [make("p", { dir: "auto" }, alert.body)] : []),
+    make("p", { className: "facts" }, level, " · ", ...of, " · by ", theirs(alert.made_by)),
+    ...(href ? [make("p", { className: "facts" }, make("a", { href, rel: "noopener", target: "_blank" }, theirs(alert.url)))] : []),
   );
 }
 

@@ -6,7 +6,7 @@ import { chosen, choices, doing, field, form, sure } from "./desk-forms.js";
 import { loading } from "./desk-loading.js";
 import { secret } from "./desk-secret.js";
 import { table } from "./desk-table.js";
-import { ago, make } from "./page.js";
+import { ago, isolated, make, theirs } from "./page.js";
 
 const ROLES = [
   { value: "writer", words: "Writer", about: "Writes drafts, and tests them on their own browsers." },
@@ -33,7 +33,7 @@ function everybody(people, desk) {
       cell: ({ id, name, email }) => [
         name || email,
         ...(id === desk.me ? [" (you)"] : []),
-        ...(name ? [make("small", {}, email)] : []),
+        ...(name ? [make("small", {}, theirs(email))] : []),
       ],
     },
     { name: "Role", cell: ({ role }) => ROLES.find(({ value }) => value === role)?.words ?? role },
@@ -69,7 +69,7 @@ function actions(person, desk) {
   return make("span", { className: "buttons small" }, ...bar);
 }
 
-const named = ({ name, email }) => name || email;
+const named = ({ name, email }) => isolated(name || email);
 
 function open(desk, back, title, parts) {
   const close = () => {

@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { counted } from "./desk-figures.js";
 import { chosen, choices, field, form } from "./desk-forms.js";
-import { ago, language, make, webAddress } from "./page.js";
+import { ago, listed, make, theirs, webAddress } from "./page.js";
 
 const POLICIES = [
   { value: "draft", words: "Make a draft", about: "An editor decides about each story." },
@@ -94,7 +94,7 @@ function shown(place, url, found, desk, close) {
         make("p", {}, "You can correct the address above, or add it all the same: it is asked again and again."),
       ]
     : [
-        make("h4", {}, found.title || url),
+        make("h4", { dir: "auto" }, found.title || url),
         make(
           "p",
           {},
@@ -121,17 +121,15 @@ function entries(found, topics) {
   const names = new Map(topics.map(({ slug, name }) => [slug, name]));
   const lines = found.map(({ title, url, published_at: published, topics: matched, tags }) => {
     const link = webAddress(url)
-      ? make("a", { href: webAddress(url), target: "_blank", rel: "noopener" }, title)
-      : title;
-    const would = matched.length
-      ? new Intl.ListFormat(language).format(matched.map((slug) => names.get(slug) ?? slug))
-      : "no topic";
+      ? make("a", { href: webAddress(url), target: "_blank", rel: "noopener" }, theirs(title))
+      : theirs(title);
+    const would = matched.length ? listed(matched.map((slug) => names.get(slug) ?? slug)) : ["no topic"];
     const words = [
-      published ? ago(new Date(published), Date.now()) : "",
-      `Matches ${would}`,
-      tags.length ? `Tags: ${tags.join(", ")}` : "",
+      ...(published ? [ago(new Date(published), Date.now()), " · "] : []),
+      ...["Matches ", ...would],
+      ...(tags.length ? [" · Tags: ", ...listed(tags, "unit")] : []),
     ];
-    return make("li", {}, link, make("small", {}, words.filter(Boolean).join(" · ")));
+    return make("li", {}, link, make("small", {}, ...words));
   });
   const list = make("ul", { className: "preview-list" }, ...lines);
   list.setAttribute("aria-label", "What is in it now, and the topics it would match");

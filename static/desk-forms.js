@@ -1,7 +1,8 @@
 // Forms of the desk: labelled fields, a button that says what will happen, and the reason when it does not.
 
 import { Problem } from "./api.js";
-import { make } from "./page.js";
+import { make, theirs } from "./page.js";
+import { picker } from "./picker.js";
 
 let made = 0;
 
@@ -10,6 +11,7 @@ export function field({ label, hint = "", options = null, ...properties }) {
   const id = `field-${(made += 1)}`;
   const input = options ? select(options, properties) : make(properties.rows ? "textarea" : "input", properties);
   input.id = id;
+  if (!options && !["url", "email", "password", "datetime-local"].includes(properties.type)) input.dir = "auto";
   const parts = [make("label", { htmlFor: id }, label), input];
   if (hint) {
     parts.push(make("small", { id: `${id}-hint` }, hint));
@@ -30,14 +32,16 @@ function select(options, { value, ...properties }) {
 export function choices({ legend, type, name, options, chosen, hint = "" }) {
   const boxes = options.map(({ value, words, about }) => {
     const box = make("input", { type, name, value, checked: chosen.includes(value) });
-    const text = make("span", {}, words);
-    if (about) text.append(make("small", {}, about));
+    const text = make("span", {}, theirs(words));
+    if (about) text.append(make("small", { dir: "auto" }, about));
     return make("label", { className: "choice" }, box, text);
   });
   const set = make("fieldset", { className: "field" }, make("legend", {}, legend));
   if (hint) set.append(make("small", {}, hint));
   const several = type === "checkbox" && !options.some(({ about }) => about);
-  set.append(make("div", { className: several ? "choices several" : "choices" }, ...boxes));
+  const list = type === "checkbox" ? picker(boxes, { what: legend.toLowerCase().replace(/^only these /, ""), quick: true }) : make("div", { className: "choices" }, ...boxes);
+  if (several) (list.querySelector(".choices") ?? list).classList.add("several");
+  set.append(list);
   return set;
 }
 
@@ -107,7 +111,7 @@ export async function sure({ question, words, yes, no = "Keep it", final = true 
   const answer = await inDialog({ title: question }, (dialog, close) => {
     const stay = make("button", { type: "button", autofocus: true, onclick: () => close() }, no);
     const go = make("button", { type: "button", className: final ? "final" : "main", onclick: () => close(true) }, yes);
-    const lines = [words].flat().map((line) => make("p", {}, line));
+    const lines = [words].flat().map((line) => make("p", { dir: "auto" }, line));
     dialog.append(...lines, make("p", { className: "buttons" }, go, stay));
   });
   return answer === true;

@@ -5,7 +5,7 @@ import { chosen, choices, doing, field, form, sure } from "./desk-forms.js";
 import { loading } from "./desk-loading.js";
 import { secret } from "./desk-secret.js";
 import { table } from "./desk-table.js";
-import { ago, language, make } from "./page.js";
+import { ago, isolated, language, make } from "./page.js";
 
 const ROLES = [
   { value: "writer", words: "Writer", about: "Makes drafts; a person releases them." },
@@ -83,16 +83,16 @@ function used({ used_at: at, created_at: made, created_by: by, revoked_at: revok
 
 function actions(key, desk) {
   const revoke = doing("Revoke", () => revoked(key, desk), desk.say, "final");
-  revoke.append(make("span", { className: "unseen" }, ` (${key.name})`));
+  revoke.append(make("span", { className: "unseen" }, ` (${isolated(key.name)})`));
   return make("span", { className: "buttons small" }, revoke);
 }
 
 async function revoked(key, desk) {
   const words = "Whatever uses it is refused from that moment on. It can’t be undone; make a new key instead.";
-  if (!(await sure({ question: `Revoke the key “${key.name}”?`, words, yes: "Revoke this key", no: "Keep it" })))
+  if (!(await sure({ question: `Revoke the key “${isolated(key.name)}”?`, words, yes: "Revoke this key", no: "Keep it" })))
     return;
   await call("DELETE", `api/keys/${key.id}`);
-  desk.say(`The key “${key.name}” opens nothing any more.`);
+  desk.say(`The key “${isolated(key.name)}” opens nothing any more.`);
   await desk.refresh();
 }
 
@@ -147,6 +147,6 @@ async function made(given, desk, close) {
   };
   const { name, key } = await call("POST", "api/keys", { body });
   const words = "Give it to the program now. It is shown here only this once; nobody can look it up later.";
-  desk.sheet.replaceChildren(secret({ title: `The key “${name}”`, words, value: key, what: "the key", done: close }));
+  desk.sheet.replaceChildren(secret({ title: `The key “${isolated(name)}”`, words, value: key, what: "the key", done: close }));
   await desk.refresh();
 }

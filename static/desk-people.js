@@ -4,6 +4,7 @@ import { accountPart } from "./desk-account.js";
 import { auditPart } from "./desk-audit.js";
 import { editorsPart } from "./desk-editors.js";
 import { keysPart } from "./desk-keys.js";
+import { tabBar } from "./desk-tabs.js";
 import { make } from "./page.js";
 
 const OWNER_TABS = [
@@ -19,7 +20,8 @@ export async function view(main, context) {
   const wanted = [context.parameters].flat()[0];
   const [name, title, part] = tabs.find(([key]) => key === wanted) ?? tabs[0];
   main.append(make("h1", { tabIndex: -1 }, owner ? "People" : title));
-  if (owner) main.append(tabBar(tabs, name));
+  const named = tabs.map(([name, title]) => ({ name, title }));
+  if (owner) main.append(tabBar("people", "People, keys, audit", named, name));
   else
     main.append(
       make(
@@ -31,16 +33,4 @@ export async function view(main, context) {
   const place = make("div", {});
   main.append(place);
   return part(place, context);
-}
-
-/** Links, not ARIA tabs: each is an address that can be kept and gone back to. */
-function tabBar(tabs, current) {
-  const links = tabs.map(([name, title]) => {
-    const link = make("a", { href: name === "people" ? "#/people" : `#/people/${name}` }, title);
-    if (name === current) link.setAttribute("aria-current", "page");
-    return make("li", {}, link);
-  });
-  const bar = make("nav", { className: "tabs" }, make("ul", {}, ...links));
-  bar.setAttribute("aria-label", "People, keys, audit");
-  return bar;
 }

@@ -26,7 +26,7 @@ export function previews() {
 }
 
 function card({ key, name }) {
-  const shown = make("div", { className: "toast" }, make("b", {}), make("p", {}), make("small", {}));
+  const shown = make("div", { className: "toast" }, make("b", { dir: "auto" }), make("p", { dir: "auto" }), make("small", { dir: "auto" }));
   const figure = make("figure", { className: "preview" }, make("figcaption", {}, name), shown, make("p", { className: "cut-off" }));
   figure.dataset.platform = key;
   return figure;

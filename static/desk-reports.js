@@ -124,10 +124,10 @@ function alerts(caption, items) {
     },
     { name: "Stopped all", cell: ({ stopped }) => count(stopped), figure: true },
   ];
-  return table(caption, columns, items);
+  return table(caption, columns, items, { most: 25 });
 }
 
 function named({ id, title, level }) {
   const link = make("a", { href: `#/alerts/${id}` }, title);
-  return level === "breaking" ? [make("span", { className: "level-breaking" }, "Breaking "), link] : link;
+  return level === "breaking" ? [make("bdi", { className: "level-breaking" }, "Breaking "), link] : link;
 }

@@ -5,7 +5,7 @@ import { onTheWall } from "./desk-clock.js";
 import { counted } from "./desk-figures.js";
 import { sure } from "./desk-forms.js";
 import { ownThisBrowser } from "./desk-own-browser.js";
-import { language, make } from "./page.js";
+import { isolated, language, make } from "./page.js";
 import { permission } from "./subscribe.js";
 
 /** Ask, then send or schedule. The alert as it is then; null if the editor thought better of it. */
@@ -21,7 +21,7 @@ export async function askAndSend(alert, { when, found, topics, warnings = [] }) 
 
 function summary(alert, when, topics, warnings) {
   const names = new Map(topics.map(({ slug, name }) => [slug, name]));
-  const of = new Intl.ListFormat(language).format(alert.topics.map((slug) => names.get(slug) ?? slug));
+  const of = new Intl.ListFormat(language).format(alert.topics.map((slug) => isolated(names.get(slug) ?? slug)));
   const minded = warnings.map((text) => `Mind: ${text}`);
   const how = when
     ? `It goes out on ${onTheWall(when.at)}, ${when.time_zone.replaceAll("_", " ")} time.`

@@ -13,8 +13,8 @@ export async function view(main, context) {
   const pane = make("section", { className: "pane", tabIndex: -1 });
   wire.setAttribute("aria-label", "Stories");
   pane.setAttribute("aria-label", "Alert");
-  const tabs = tabList(context.go);
-  main.append(tabs.element, make("div", { className: "two-panes" }, wire, pane));
+  const over = wayOver(context.go);
+  main.append(over.element, make("div", { className: "two-panes" }, wire, pane));
   const list = storyList(wire, desk);
   let leavePane = () => {};
   const heard = { changed: list.changed, forgotten: list.forgotten };
@@ -23,7 +23,7 @@ export async function view(main, context) {
     pane.replaceChildren();
     const chosen = Boolean(kind);
     main.dataset.shows = chosen ? "alert" : "stories";
-    tabs.mark(chosen, kind ? location.hash : null);
+    over.mark(chosen, kind ? location.hash : null);
     list.mark(kind === "alerts" ? id : null);
     if (kind === "alerts") leavePane = alertPane(pane, { ...desk, ...heard, id });
     else if (kind === "new") leavePane = newAlert(pane, { ...desk, ...heard, story: list.story(id) });
@@ -50,18 +50,16 @@ function nothingChosen({ go }) {
   );
 }
 
-/** Only a phone shows it: one pane at a time. */
-function tabList(go) {
-  let last = "#/new";
-  const stories = make("button", { type: "button", onclick: () => go("#/") }, "Stories");
-  const alert = make("button", { type: "button", onclick: () => go(last) }, "Alert");
-  const element = make("p", { className: "either panes" }, stories, alert);
+/** Only a phone shows it, since it has one pane at a time: the way to the other one. */
+function wayOver(go) {
+  let last = null;
+  const button = make("button", { type: "button", className: "quiet" });
   return {
-    element,
+    element: make("p", { className: "panes" }, button),
     mark(chosen, hash) {
-      if (hash) last = hash;
-      stories.setAttribute("aria-pressed", String(!chosen));
-      alert.setAttribute("aria-pressed", String(chosen));
+      if (hash) last = hash.split("?")[0];
+      button.textContent = chosen ? "Back to the list" : last ? "Back to the alert" : "Write an alert";
+      button.onclick = () => go(chosen ? "#/" : (last ?? "#/new"));
     },
   };
 }

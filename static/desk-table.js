@@ -3,13 +3,18 @@
 
 import { make } from "./page.js";
 
-/** `columns`: [{name, cell: (row) => node or text, figure?: true, unseen?: true}]; the first names the row. */
-export function table(caption, columns, rows) {
+/**
+ * What names a row is read from the side that its own script begins at: as text, since a `bdi` would not count.
+ *
+ * `columns`: [{name, cell: (row) => node or text, figure?: true, unseen?: true}]; the first names the row. `most`: so
+ * many rows are shown until somebody wants all of them.
+ */
+export function table(caption, columns, rows, { most = Infinity } = {}) {
   const head = columns.map(({ name, figure, unseen }) => {
     const words = unseen ? make("span", { className: "unseen" }, name) : name;
     return role("columnheader", make("th", { scope: "col", className: kind(figure) }, words));
   });
-  const lines = rows.map((row) => line(columns, row));
+  const lines = rows.slice(0, most).map((row) => line(columns, row));
   const whole = make(
     "table",
     { className: "turning" },
@@ -17,14 +22,29 @@ export function table(caption, columns, rows) {
     role("rowgroup", make("thead", {}, role("row", make("tr", {}, ...head)))),
     role("rowgroup", make("tbody", {}, ...lines)),
   );
-  return make("div", { className: "frame" }, role("table", whole));
+  const frame = make("div", { className: "frame" }, role("table", whole));
+  if (rows.length > most) frame.append(theRest(whole, columns, rows, most));
+  return frame;
+}
+
+/** The keyboard goes to the first row that was not there before. */
+function theRest(whole, columns, rows, most) {
+  const button = make("button", { type: "button", className: "all" }, `Show all ${rows.length}`);
+  button.addEventListener("click", () => {
+    const lines = rows.slice(most).map((row) => line(columns, row));
+    whole.querySelector("tbody").append(...lines);
+    lines[0].tabIndex = -1;
+    lines[0].focus();
+    button.remove();
+  });
+  return button;
 }
 
 function line(columns, row) {
   const cells = columns.map(({ name, cell, figure, unseen }, at) => {
     const tag = at ? "td" : "th";
     const place = make(tag, { className: kind(figure) }, ...[cell(row)].flat());
-    if (!at) place.scope = "row";
+    if (!at) Object.assign(place, { scope: "row", dir: "auto" });
     place.dataset.name = unseen ? "" : name;
     return role(at ? "cell" : "rowheader", place);
   });

@@ -4,7 +4,7 @@ import { call } from "./api.js";
 import { count, counted } from "./desk-figures.js";
 import { doing, field, form, sure } from "./desk-forms.js";
 import { table } from "./desk-table.js";
-import { make } from "./page.js";
+import { isolated, listed, make } from "./page.js";
 
 /** `place` is where a form stands while a topic is changed. */
 export function topicsPart(topics, desk, place) {
@@ -22,18 +22,18 @@ function list(topics, desk, place) {
   const columns = [
     {
       name: "Topic",
-      cell: ({ name, description }) => [name, ...(description ? [make("small", {}, description)] : [])],
+      cell: ({ name, description }) => [name, ...(description ? [make("small", { dir: "auto" }, description)] : [])],
     },
     { name: "Short name", cell: ({ slug }) => make("code", {}, slug) },
-    { name: "Also called", cell: ({ synonyms }) => synonyms.join(", ") || "–" },
+    { name: "Also called", cell: ({ synonyms }) => (synonyms.length ? listed(synonyms, "unit") : "–") },
     { name: "Readers", cell: ({ followers }) => count(followers ?? 0), figure: true },
   ];
   if (desk.owner) columns.push({ name: "What you can do", unseen: true, cell: (topic) => actions(topic, desk, place) });
-  return table("Topics", columns, topics);
+  return table("Topics", columns, topics, { most: 25 });
 }
 
 function actions(topic, desk, place) {
-  const unseen = () => make("span", { className: "unseen" }, ` ${topic.name}`);
+  const unseen = () => make("span", { className: "unseen" }, ` ${isolated(topic.name)}`);
   const change = make("button", { type: "button" }, "Change", unseen());
   change.addEventListener("click", () => changing(place, topic, desk, change));
   const remove = doing("Delete", () => removed(topic, desk), desk.say, "final");
@@ -106,7 +106,7 @@ export function addTopic(place, desk, back) {
       const topic = await call("POST", "api/topics", {
         body: { slug: given.elements.slug.value.trim(), ...said(given) },
       });
-      desk.say(`Readers can follow “${topic.name}” now.`);
+      desk.say(`Readers can follow “${isolated(topic.name)}” now.`);
       close();
       await desk.refresh();
     },
@@ -130,7 +130,7 @@ function suggest({ name, slug }) {
 }
 
 function changing(place, topic, desk, back) {
-  sheet(place, `Change “${topic.name}”`, back, {
+  sheet(place, `Change “${isolated(topic.name)}”`, back, {
     parts: fields(topic),
     action: "Save the changes",
     send: async (given, close) => {
@@ -153,7 +153,7 @@ async function removed(topic, desk) {
     : [];
   if (
     !(await sure({
-      question: `Delete the topic “${topic.name}”?`,
+      question: `Delete the topic “${isolated(topic.name)}”?`,
       words: [words, ...brought, "It can’t be undone."],
       yes: "Delete this topic",
       no: "Keep it",
@@ -161,6 +161,6 @@ async function removed(topic, desk) {
   )
     return;
   await call("DELETE", `api/topics/${topic.slug}?force=true`); // The question above has said how many follow it.
-  desk.say(`The topic “${topic.name}” is deleted.`);
+  desk.say(`The topic “${isolated(topic.name)}” is deleted.`);
   await desk.refresh();
 }

@@ -1,10 +1,11 @@
 // The stories as they arrive: searched, by topic, each with what was made of it.
 
 import { call, intention } from "./api.js";
+import { filters, keepFilters } from "./desk-address.js";
 import { doing } from "./desk-forms.js";
 import { status, trouble } from "./desk-loading.js";
 import { listen } from "./desk-live.js";
-import { ago, exactly, language, make, webAddress } from "./page.js";
+import { ago, exactly, listed, make, theirs, webAddress } from "./page.js";
 
 const PAUSE = 300; // milliseconds after the last key until a search begins
 const MINUTE = 60_000; // milliseconds; as often, what others do to the stories is looked up
@@ -121,19 +122,28 @@ function keepTime(list) {
 // Which stories.
 
 function filterForm(topics, changed) {
-  const words = make("input", { type: "search", id: "wire-search", placeholder: "Search stories", autocomplete: "off" });
+  const kept = filters();
+  const words = make("input", {
+    ...{ type: "search", id: "wire-search", placeholder: "Search stories", autocomplete: "off", dir: "auto" },
+    ...{ maxLength: 200, value: kept.q ?? "" },
+  });
   const topic = make(
     "select",
     { id: "wire-topic" },
     make("option", { value: "" }, "All topics"),
     ...topics.map(({ slug, name }) => make("option", { value: slug }, name)),
   );
+  topic.value = topics.some(({ slug }) => slug === kept.topic) ? kept.topic : "";
+  const act = () => {
+    keepFilters({ q: words.value.trim(), topic: topic.value });
+    changed();
+  };
   let wait;
   words.addEventListener("input", () => {
     clearTimeout(wait);
-    wait = setTimeout(changed, PAUSE);
+    wait = setTimeout(act, PAUSE);
   });
-  topic.addEventListener("change", () => changed());
+  topic.addEventListener("change", act);
   const labelled = (input, text) =>
     make("div", { className: "field" }, make("label", { htmlFor: input.id, className: "unseen" }, text), input);
   const bar = make("div", { className: "filter" }, labelled(words, "Search stories"), labelled(topic, "Topic"));
@@ -160,6 +170,7 @@ function filterForm(topics, changed) {
 function item(story, desk) {
   const place = make("li", { className: "story" });
   const title = doing(story.title, () => open(story, place, desk), desk.say, "headline");
+  title.dir = "auto";
   const line = make("p", { className: "facts" }, ...facts(story, desk.topics));
   place.append(make("h2", {}, title), line, make("p", { className: "made" }));
   if (story.alert) remark(place, story.alert);
@@ -170,9 +181,9 @@ function facts({ url, published_at: published, seen_at: seen, topics: slugs }, t
   const names = new Map(topics.map(({ slug, name }) => [slug, name]));
   const moment = new Date(published ?? seen);
   const time = make("time", { dateTime: moment.toISOString(), title: exactly(moment) }, ago(moment, Date.now()));
-  const host = webAddress(url) ? [new URL(url).hostname.replace(/^www\./, ""), " · "] : [];
+  const host = webAddress(url) ? [theirs(new URL(url).hostname.replace(/^www\./, "")), " · "] : [];
   const of = slugs.map((slug) => names.get(slug) ?? slug);
-  return [...host, time, of.length ? ` · ${new Intl.ListFormat(language).format(of)}` : ""];
+  return [...host, time, ...(of.length ? [" · ", ...listed(of)] : [])];
 }
 
 /** What was made of it. */

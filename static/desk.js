@@ -7,7 +7,7 @@ import { status, trouble } from "./desk-loading.js";
 import { showNotes } from "./desk-notes.js";
 import { PLACE, signIn, signInAgain } from "./desk-sign-in.js";
 import { standingWarnings } from "./desk-standing.js";
-import { make } from "./page.js";
+import { make, theirs } from "./page.js";
 
 // The parts, by the first word of the address behind "#/". Each exports view(main, context), which fills the page and
 // may return { turn(parameters), leave() }: what to do when only the rest of the address changes, and at the end.
@@ -39,7 +39,10 @@ function say(sentence) {
   quiet = setTimeout(() => (said.textContent = ""), SAID);
 }
 
-function go(hash) {
+/** Within a part the filters of its list stay as they are. */
+function go(path) {
+  const kept = location.hash.split("?")[1];
+  const hash = kept && !path.includes("?") && wanted(path).part === open.part ? `${path}?${kept}` : path;
   if (location.hash === hash) turn();
   else location.hash = hash;
 }
@@ -113,7 +116,7 @@ function frame(who) {
   const links = Object.entries(PARTS).map(([key, { name }]) => make("a", { href: `#/${key}` }, own[key] ?? name));
   find("#parts").replaceChildren(make("ul", {}, ...links.map((link) => make("li", {}, link))));
   const out = doing("Sign out", signOut, say, "quiet");
-  find("#who").replaceChildren(make("a", { href: "#/people/me" }, who.editor.name || who.editor.email), out);
+  find("#who").replaceChildren(make("a", { href: "#/people/me" }, theirs(who.editor.name || who.editor.email)), out);
 }
 
 async function signOut() {
@@ -130,8 +133,8 @@ async function signOut() {
 
 // Which part is open.
 
-function wanted() {
-  const words = location.hash.replace(/^#\/?/, "").split("?")[0].split("/").filter(Boolean);
+function wanted(hash = location.hash) {
+  const words = hash.replace(/^#\/?/, "").split("?")[0].split("/").filter(Boolean);
   const [first = "", ...rest] = words.map(decodeURIComponent);
   if (BESIDE[first]?.(rest)) return { part: "", parameters: words };
   return first in PARTS ? { part: first, parameters: rest } : { part: "", parameters: [] };

@@ -10,9 +10,9 @@ export const isolated = (text) => (RIGHT_TO_LEFT.test(text) ? `\u2068${text}\u20
 
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
 
-/** "Russia, Ukraine and World News", as nodes. */
-export const listed = (names) =>
-  new Intl.ListFormat(language).formatToParts(names).map(({ type, value }) => (type === "element" ? theirs(value) : value));
+/** "Russia, Ukraine and World News", as nodes; as a "unit" without the "and". */
+export const listed = (names, type = "conjunction") =>
+  new Intl.ListFormat(language, { type }).formatToParts(names).map(({ type, value }) => (type === "element" ? theirs(value) : value));
 
 export function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);

@@ -172,6 +172,24 @@ class Chromium:
         """For libraries that want playwright's own page."""
         return self._on_its_thread(partial(work, self._page))
 
+    def in_private_window(self, path: str, work: Callable[[Page], T], *, granted: bool) -> T:
+        """What somebody gets who opens the page there; `granted`: as if the question had been answered before."""
+
+        def look() -> T:
+            browser = self._playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+            try:
+                context = browser.new_context()
+                context.set_default_timeout(PATIENCE * 1000)
+                if granted:
+                    context.grant_permissions(["notifications"], origin=origin(self.site))
+                page = context.new_page()
+                page.goto(self.site + path)
+                return work(page)
+            finally:
+                browser.close()
+
+        return self._on_its_thread(look)
+
     def complaints(self) -> list[str]:
         """Errors and warnings of pages since the last reset."""
         return list(self._said)

@@ -81,9 +81,9 @@ async def _stories(session: AsyncSession, number: int, topics: list[Topic], now:
             "published_at": now - timedelta(minutes=7 * n),
             "seen_at": now - timedelta(minutes=7 * n),
         }
-        for n in range(number)
+        for n in reversed(range(number))  # the newest has the highest id
     ]
     ids = (await session.scalars(insert(Story).returning(Story.id, sort_by_parameter_order=True), rows)).all()
-    of = [(topics[n % len(topics)].id, topics[(n + 1) % len(topics)].id) for n in range(number)]
+    of = [(topics[n % len(topics)].id, topics[(n + 1) % len(topics)].id) for n in reversed(range(number))]
     pairs = [{"story_id": id, "topic_id": topic} for id, both in zip(ids, of, strict=True) for topic in both]
     await session.execute(insert(story_topics), pairs)

@@ -173,7 +173,7 @@ def test_what_is_no_feed_is_said_to_be_none(owner: AtFirefox) -> None:
 
 
 def test_a_topic_comes_changes_and_goes(owner: AtFirefox) -> None:
-    owner.open("/desk#/feeds")
+    owner.open("/desk#/feeds/topics")
     owner.click("Add a topic")
     owner.fill("Name", "Climate & Weather")
     owner.click("Add this topic")

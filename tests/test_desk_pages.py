@@ -3,6 +3,7 @@
 Each is looked at twice: light on a laptop, dark on a phone.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.context import session_cookie
+from app.context import STATIC, session_cookie
 from app.database import connect, sessions_of, transaction
 from app.domain import audit, receipts
 from app.domain.alerts import Alert, AlertState, Level, an_alert
@@ -26,7 +27,9 @@ from app.domain.receipts import Event
 from app.domain.shards import plan, record
 from app.domain.topics import Topic, topics_named
 from app.settings import Settings
+from tests.browser import until
 from tests.chromium import Chromium
+from tests.crowd import a_crowd
 from tests.desk import a_database
 from tests.editor import AtChromium
 from tests.makers import (
@@ -251,7 +254,7 @@ SLOW_CLOCK = """(() => {
 })()"""
 
 
-def follows(at: AtChromium, newsroom: Newsroom) -> None:
+def follows(at: AtChromium, key: str) -> None:
     """A reader, who has the key of a subscription."""
     at.open("/healthz")
     at.look(
@@ -264,14 +267,14 @@ def follows(at: AtChromium, newsroom: Newsroom) -> None:
         await new Promise((done) => (change.oncomplete = done));
         opening.result.close();
         """,
-        newsroom.reader,
+        key,
     )
 
 
 def test_a_pause_lasts_as_long_as_it_says_whatever_the_readers_clock_says(
     newsroom: Newsroom, somebody: AtChromium
 ) -> None:
-    follows(somebody, newsroom)
+    follows(somebody, newsroom.reader)
     somebody.chromium.with_page(lambda page: page.add_init_script(SLOW_CLOCK))
     somebody.open("/preferences?slow")
     somebody.until_shown("#pause")
@@ -280,8 +283,8 @@ def test_a_pause_lasts_as_long_as_it_says_whatever_the_readers_clock_says(
     somebody.until_text("Paused until", "#paused")
     somebody.until_text("Saved.", "#said")
     me = {"Authorization": f"Bearer {newsroom.reader}"}
-    until = httpx.get(f"{newsroom.url}/api/subscriptions/me", headers=me).json()["paused_until"]
-    assert timedelta(minutes=55) < datetime.fromisoformat(until) - datetime.now(UTC) < timedelta(minutes=61)
+    end = httpx.get(f"{newsroom.url}/api/subscriptions/me", headers=me).json()["paused_until"]
+    assert timedelta(minutes=55) < datetime.fromisoformat(end) - datetime.now(UTC) < timedelta(minutes=61)
     somebody.click("Resume notifications now")
     somebody.until_shown("#pause")
 
@@ -316,9 +319,10 @@ DESK: dict[str, tuple[str, str, Steps]] = {
     "reports": ("#/reports", ".scale", nothing),
     "feeds": ("#/feeds", ".feeds li", nothing),
     "feed-adding": ("#/feeds", ".feeds li", clicks("Add a feed")),
-    "topic-adding": ("#/feeds", ".feeds li", clicks("Add a topic")),
-    "topic-changing": ("#/feeds", ".feeds li", clicks("Change Ukraine")),
-    "topic-deleting": ("#/feeds", ".feeds li", clicks("Delete Ukraine")),
+    "topics": ("#/feeds/topics", "main table", nothing),
+    "topic-adding": ("#/feeds/topics", "main table", clicks("Add a topic")),
+    "topic-changing": ("#/feeds/topics", "main table", clicks("Change Ukraine")),
+    "topic-deleting": ("#/feeds/topics", "main table", clicks("Delete Ukraine")),
     "people": ("#/people", "main table", nothing),
     "person-adding": ("#/people", "main table", clicks("Add a person")),
     "person-added": ("#/people", "main table", an_added_person),
@@ -348,3 +352,249 @@ def look_at(at: AtChromium, path: str, sign: str, steps: Steps) -> None:
     at.until_shown(sign)
     steps(at)
     must_be_good(at)
+
+
+# With much of everything
+
+
+@pytest.fixture(scope="module")
+async def crowded(server: str, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Newsroom]:
+    """60 topics, 40 feeds, 600 stories, 300 alerts; some in Arabic, some with a word that is longer than a phone."""
+    with a_database(server, "desk_pages_crowded") as database_url:
+        engine = connect(database_url, pool_size=1)
+        now = datetime.now(UTC)
+        async with transaction(sessions_of(engine)) as session:
+            topics = await a_crowd(session, now)
+            _, reader = await a_reader_with_key(session, topics[40], now=now)
+            owner = await an_editor_row(session, Role.OWNER, now=now)
+            secrets = {Role.OWNER: await signed_in(session, owner)}
+        await engine.dispose()
+        with web(database_url, tmp_path_factory.mktemp("crowded")) as (url, _):
+            yield Newsroom(url, secrets, {}, reader)
+
+
+@pytest.fixture
+def among_many(crowded: Newsroom, chromium: Chromium) -> AtChromium:
+    chromium.site = crowded.url
+    return AtChromium(chromium)
+
+
+SHIFTS = """
+  return new Promise((done) => {
+    const found = [];
+    const watch = new PerformanceObserver((list) => found.push(...list.getEntries()));
+    watch.observe({ type: "layout-shift", buffered: true });
+    const named = ({ value, sources }) => [value, ...sources.map(({ node }) => node?.outerHTML?.slice(0, 80))];
+    setTimeout(() => done(found.map(named)), 500);
+  });
+"""
+
+
+@pytest.mark.parametrize("width, height", [(390, 844), (1280, 900)])
+@pytest.mark.parametrize("who", ["a stranger", "a reader"])
+def test_nothing_moves_while_the_front_page_loads_and_ok_is_in_sight(
+    who: str, width: int, height: int, crowded: Newsroom, among_many: AtChromium
+) -> None:
+    at = among_many
+    if who == "a reader":
+        follows(at, crowded.reader)
+    at.chromium.set_size(width, height)
+    at.open("/")
+    at.until_shown("#latest article")
+    at.until_shown("#ok")
+    assert at.look("return document.querySelector('#ok').getBoundingClientRect().bottom") < height
+    assert at.look(SHIFTS) == []
+    asked = at.look("return performance.getEntriesByType('resource').map(({ name }) => new URL(name).pathname)")
+    assert sorted(path for path in asked if path.startswith("/api/")) == ["/api/front", "/api/site"]
+
+
+def test_the_way_from_a_few_topics_to_all(crowded: Newsroom, among_many: AtChromium) -> None:
+    at = among_many
+    at.open("/")
+    at.until_shown("#ok")
+    shown = "return [...document.querySelectorAll('.prompt .choice')].filter((e) => e.checkVisibility()).length"
+    assert at.look(shown) == 6
+    at.click("All 60 topics")
+    assert at.look(shown) == 60
+    at.fill("Search topics", "day 41")
+    until(lambda: at.look(shown) == 1, "what was searched for")
+    at.choose("topic", "topic-46")
+    at.fill("Search topics", "")
+    at.click("Fewer topics")
+    assert at.look(shown) == 6  # the ticked one is the first
+    assert at.look("return document.querySelector('.prompt .choice input').checked")
+
+    at.until_shown("#latest .all-topics")
+    at.click("أخبار العالم")
+    at.until_text("The latest of all topics", "#latest")
+    assert at.look("return location.search") == "?topic=topic-0"
+    assert at.look("return document.querySelectorAll('#latest article').length") == 20
+
+
+def test_what_is_written_in_arabic_is_read_from_the_right(crowded: Newsroom, among_many: AtChromium) -> None:
+    """Also among what is not: the line of facts stays in its order."""
+    at = among_many
+    come_in(at, crowded, Role.OWNER)
+    starts = """
+      const found = [...document.querySelectorAll(arguments[0])].filter((e) => e.textContent.includes("اتفاق"));
+      return found.slice(0, 3).map((e) => [getComputedStyle(e).direction, getComputedStyle(e).textAlign]);
+    """
+    for path, place in (("/", "#latest h3"), ("/desk#/", ".headline"), ("/desk#/alerts", "tbody th")):
+        at.open(path)
+        at.until_text("اتفاق", "main")
+        assert at.look(starts, place) == [["rtl", "start"]] * 3, path
+    at.open("/")
+    at.until_shown("#latest .facts")
+    bare = """
+      const texts = document.createTreeWalker(document.querySelector(arguments[0]), NodeFilter.SHOW_TEXT);
+      const found = [];
+      while (texts.nextNode()) {
+        const { data, parentElement: e } = texts.currentNode;
+        const isolated = data.includes("\u2068");
+        if (/[\u0600-\u06ff]/.test(data) && !isolated && !e.closest("bdi, [dir=auto], option")) found.push(e.outerHTML);
+      }
+      return found;
+    """
+    assert at.look(bare, "body") == []
+    for part in ("#/", "#/alerts", "#/feeds", "#/feeds/topics", "#/reports", "#/new"):
+        at.open(f"/desk{part}")
+        at.until_shown("main h1")
+        until(lambda: at.look("return !document.querySelector('[aria-busy=true]')"), "the part")
+        assert at.look(bare, "main") == [], part
+
+
+MANY: dict[str, tuple[str, str, Steps]] = {
+    "front": ("/", "#latest article", nothing),
+    "all-topics": ("/", "#ok", clicks("All 60 topics")),
+    "stories": ("/desk#/", ".wire li", nothing),
+    "new": ("/desk#/new", ".composer .picker", nothing),
+    "alerts": ("/desk#/alerts", "main table", nothing),
+    "feeds": ("/desk#/feeds", ".feeds li", clicks("Show all 40 feeds")),
+    "topics": ("/desk#/feeds/topics", "main table", clicks("Show all 60")),
+    "reports": ("/desk#/reports", ".scale", nothing),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_a_page_with_much_on_it_is_accessible_and_fits(name: str, crowded: Newsroom, among_many: AtChromium) -> None:
+    path, sign, steps = MANY[name]
+    come_in(among_many, crowded, Role.OWNER)
+    look_at(among_many, path, sign, steps)
+
+
+def test_lists_are_searched_and_what_is_wanted_stands_in_the_address(crowded: Newsroom, among_many: AtChromium) -> None:
+    at = among_many
+    come_in(at, crowded, Role.OWNER)
+
+    at.open("/desk#/feeds")
+    at.until_shown(".feeds li")
+    names = "return [...document.querySelectorAll('.feeds h3')].map((e) => e.textContent)"
+    assert at.look(names)[:2] == ["Publisher 20", "Publisher 33"]  # in trouble
+    assert len(at.look(names)) == 20
+    at.fill("Search feeds", "publisher 3")
+    until(lambda: len(at.look(names)) == 10, "what was searched for")
+    at.pick("state", "trouble")
+    until(lambda: at.look(names) == ["Publisher 33"], "what was searched for")
+    assert at.hash() == "#/feeds?q=publisher+3&state=trouble"
+    at.open(f"/desk{at.hash()}")
+    until(lambda: at.look(names) == ["Publisher 33"], "the same again")
+
+    rows = "return document.querySelectorAll('tbody tr').length"
+    at.open("/desk#/alerts?is=waiting&q=kyiv")
+    until(lambda: at.look(rows) == 15, "drafts")
+    at.until_value("Search alerts", "kyiv")
+    at.pick("topic", "topic-55")
+    until(lambda: at.look(rows) == 5, "those of one topic")
+
+    at.open("/desk#/?q=kyiv&topic=topic-7")
+    until(lambda: at.look("return document.querySelectorAll('.wire .story').length") == 10, "stories")
+    at.look("document.querySelector('.headline').click()")
+    at.until_text("Draft", ".pane h1")
+    assert at.hash().endswith("?q=kyiv&topic=topic-7")
+
+
+def test_a_phone_names_one_thing_once(crowded: Newsroom, among_many: AtChromium) -> None:
+    """Not two rows of tabs that both say "Stories"."""
+    at = among_many
+    come_in(at, crowded, Role.OWNER)
+    at.chromium.set_size(390, 844)
+    at.open("/desk#/")
+    at.until_shown(".wire li")
+    called = """
+      const all = [...document.querySelectorAll("a, button")].filter((e) => e.checkVisibility());
+      return all.filter((e) => e.innerText === "Stories").length;
+    """
+    assert at.look(called) == 1
+    at.click("Write an alert")
+    at.until_shown(".composer")
+    at.click("Back to the list")
+    at.until_shown(".wire li")
+    at.click("Back to the alert")
+    at.until_shown(".composer")
+
+
+@pytest.mark.parametrize("path", ["/", "/preferences", "/desk", "/docs"])
+def test_without_javascript_a_page_says_what_it_takes_and_promises_nothing(
+    path: str, newsroom: Newsroom, somebody: AtChromium
+) -> None:
+    def seen(page: Page) -> str:
+        session = page.context.new_cdp_session(page)
+        session.send("Emulation.setScriptExecutionDisabled", {"value": True})
+        page.goto(newsroom.url + path)
+        text = str(page.inner_text("body"))
+        session.send("Emulation.setScriptExecutionDisabled", {"value": False})
+        session.detach()
+        return text
+
+    text = somebody.chromium.with_page(seen)
+    assert "take JavaScript" in text or "takes JavaScript" in text
+    assert "…\n" not in text.replace("nb_…", "")
+    assert not re.search("Looking up|Fetching|Opening|One moment", text)
+
+
+@pytest.mark.parametrize(
+    "granted, says", [(True, "It does so in private windows"), (False, "In a private window it can’t")]
+)
+def test_a_private_window_is_told_what_it_is(
+    granted: bool, says: str, newsroom: Newsroom, somebody: AtChromium
+) -> None:
+    """Where Chromium has no notifications, and says of itself that it can have them."""
+
+    def told(page: Page) -> str:
+        page.check("input[name=topic][value=ukraine]")
+        page.click("#ok")
+        page.wait_for_selector("#prompt:is([data-state=denied], [data-state=unreachable])")
+        return str(page.inner_text("#prompt"))
+
+    assert says in somebody.chromium.in_private_window("/", told, granted=granted)
+
+
+# How quickly a page stands
+
+
+def modules(entry: str, seen: dict[str, None] | None = None) -> dict[str, None]:
+    """A module and all that it needs, by name, in the order in which they are come to."""
+    seen = {} if seen is None else seen
+    if entry not in seen:
+        seen[entry] = None
+        for name in re.findall(r'^(?:import|export) [^;]*?"\./([\w-]+\.js)";', (STATIC / entry).read_text(), re.M):
+            modules(name, seen)
+    return seen
+
+
+# What a page opens with, beside the scripts that it names: the part of the desk that comes first.
+OPENS_WITH = {"index": [], "preferences": [], "docs": [], "desk": ["desk-stories.js"]}
+
+
+@pytest.mark.parametrize("page", OPENS_WITH)
+def test_a_page_names_all_the_modules_that_it_needs(page: str) -> None:
+    """So that a browser asks for them all at once, instead of one import after the other: two rounds, not nine."""
+    text = (STATIC / f"{page}.html").read_text()
+    scripts = re.findall(r'<script type="module" src="/static/([\w-]+\.js)">', text)
+    wanted: dict[str, None] = {}
+    for entry in (*scripts, *OPENS_WITH[page]):
+        modules(entry, wanted)
+    named = re.findall(r'<link rel="modulepreload" href="/static/([\w-]+\.js)">', text)
+    needed = sorted(set(wanted) - set(scripts))
+    lines = "\n".join(f'    <link rel="modulepreload" href="/static/{name}">' for name in needed)
+    assert sorted(named) == needed, f"These belong into {page}.html:\n{lines}"

@@ -324,14 +324,23 @@ async def latest_alerts(
     limit: int,
     *,
     states: Collection[AlertState] = (),
+    words: str = "",
+    topic: str | None = None,
     before: tuple[datetime, UUID] | None = None,
     topics: Collection[str] | None = None,
     levels: Collection[str] | None = None,
 ) -> Sequence[Alert]:
-    """The newest first, without those that only editors got. `topics`, `levels`: none of any others."""
+    """The newest first, without those that only editors got. `words`: all of them in title or text.
+
+    `topics`, `levels`: none of any others.
+    """
     query = select(Alert).where(Alert.for_editor_id.is_(None)).options(selectinload(Alert.topics))
     if states:
         query = query.where(Alert.state.in_(states))
+    for word in words.split():
+        query = query.where(Alert.title.icontains(word, autoescape=True) | Alert.body.icontains(word, autoescape=True))
+    if topic:
+        query = query.where(Alert.topics.any(Topic.slug == topic))
     if before is not None:
         query = query.where(tuple_(Alert.created_at, Alert.id) < tuple_(*before))
     if topics is not None:
