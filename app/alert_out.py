@@ -32,7 +32,7 @@ async def alerts_out(session: AsyncSession, alerts: Sequence[Alert], now: dateti
 
 def _wants_advice(alert: Alert) -> bool:
     """Tests and requests to approve are nobody else's."""
-    return not alert.state.is_out and alert.for_editor_id is None
+    return not alert.state.is_out and alert.is_public
 
 
 def _shown(

@@ -15,6 +15,7 @@ from app.domain.subscriptions import Browser
 from app.domain.time_zones import a_browsers_zone
 from app.domain.topics import every_topic, topics_named
 from app.pages import document
+from app.release import welcome
 from app.service_worker import service_worker
 from app.shapes import (
     FrontOut,
@@ -115,6 +116,8 @@ async def subscribe(here: HereSite, key: ShownKey, wish: SubscriptionIn, respons
             key=key,
             now=clock.now(),
         )
+        if new and here.settings.welcome:
+            await welcome(session, stored, clock.now())
         response.status_code = 201 if new else 200
         return subscription_out(stored, secret)
 

@@ -32,8 +32,16 @@ POLL_FEED = "poll_feed"
 RELEASE_ALERT = "release_alert"
 PLAN_ALERT = "plan_alert"
 SEND_SHARD = "send_shard"
+WELCOME = "welcome"
 LOOK_UP = "look_up"
-QUEUE_OF = {LOOK_UP: FEEDS, POLL_FEED: FEEDS, RELEASE_ALERT: ALERTS, PLAN_ALERT: ALERTS, SEND_SHARD: ALERTS}
+QUEUE_OF = {
+    LOOK_UP: FEEDS,
+    POLL_FEED: FEEDS,
+    RELEASE_ALERT: ALERTS,
+    PLAN_ALERT: ALERTS,
+    SEND_SHARD: ALERTS,
+    WELCOME: ALERTS,
+}
 
 
 def connect(url: str, *, pool_size: int = 8, name: str = "newsbell") -> App:

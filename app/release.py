@@ -19,10 +19,13 @@ from app.domain.alerts import (
     close_if_done,
     must_be_uncorrected,
 )
+from app.domain.subscriptions import Subscription
 from app.domain.topics import Topic
 
 # How soon to look again at what is still under way; workers look for scheduled work twice a second.
 AGAIN = timedelta(seconds=0.3)
+# New readers who come within it are welcomed together.
+SOON = timedelta(seconds=1)
 # How long before its time a scheduled alert is in a worker's hands: twice as long as it takes one to look.
 LEAD = timedelta(seconds=2)
 
@@ -31,6 +34,13 @@ async def release(session: AsyncSession, alert: Alert, now: datetime) -> None:
     """Ring. Written in the caller's transaction together with the work that follows from it."""
     alert.release(now)
     await _enqueue_plan(session, alert)
+
+
+async def welcome(session: AsyncSession, reader: Subscription, now: datetime) -> None:
+    """A new reader is told soon what they will hear about. Whoever comes meanwhile is told by the same job."""
+    reader.is_to_welcome = True
+    await session.flush()
+    await queue.enqueue(session, queue.WELCOME, at=now + SOON, once=queue.WELCOME)
 
 
 async def enqueue_due(session: AsyncSession, alert: Alert) -> None:

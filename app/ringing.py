@@ -38,8 +38,10 @@ def within_reach(actor: Actor, alert: Alert | None) -> Alert | None:
 async def for_change(session: AsyncSession, actor: Actor, alert_id: UUID) -> Alert:
     """Locked: whoever decides at the same moment comes after us and sees what we did."""
     found = await reached(session, actor, alert_id, lock=True)
-    if found.for_editor_id is not None:
-        raise Refusal("This went to an editor's own browsers only: there is nothing to decide about it.")
+    if not found.is_public:
+        raise Refusal(
+            "This went to an editor's own browsers only, or to new readers: there is nothing to decide about it."
+        )
     return found
 
 

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     vapid_subject: str = Field(
         "", description="contact that push services see, mailto: or https:; empty: the site's https address"
     )
+    welcome: bool = Field(
+        False, description="tell new readers at once what they will hear about, which shows that they can be reached"
+    )
     push_hosts: Words = Field((), description="extra hosts a subscription may name, comma separated, host or host:port")
     push_ca_file: Path | None = Field(
         None, description="PEM file of certificate authorities for push services; empty: Mozilla's list"

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.engine import make_url
 
 from app.context import STATIC
@@ -123,6 +123,22 @@ def explained(answer: httpx.Response, status: int) -> str:
     detail: str = problem["detail"]
     assert re.fullmatch(r"[A-Z“\w].*\.", detail)
     return detail
+
+
+async def test_a_newsroom_that_wants_it_welcomes_new_readers_and_others_do_not(
+    api: httpx.AsyncClient, own_database: str, key_folder: Path, database: Sessions
+) -> None:
+    due = text("SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'welcome'")
+    await subscribed(api)
+    async with transaction(database) as session:
+        assert await session.scalar(due) == 0
+    async for client in serving(Settings(database_url=own_database, data_dir=key_folder, welcome=True)):
+        wish = a_wish()
+        for status in (201, 200):
+            assert (await client.post("/api/subscriptions", json=wish)).status_code == status
+    async with transaction(database) as session:
+        assert await session.scalar(due) == 1
+        assert await session.scalar(text("SELECT count(*) FROM subscriptions WHERE is_to_welcome")) == 1
 
 
 # The site

@@ -8,16 +8,19 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from app import clock, release
 from app.database import transaction
 from app.domain import probation
+from app.domain.alerts import forget_welcomes, latest_alerts
 from app.domain.lanes import CREDIT, HANDFUL, TokenRecord
 from app.domain.probation import OWN_LANES, Standing
 from app.domain.shards import VARIOUS
-from app.domain.subscriptions import note_vain, recipients
+from app.domain.subscriptions import Subscription, note_vain, recipients
 from tests.makers import NOW
 from tests.sink import Sink
 from tests.test_fanout import Desk, a_reader, db, desk, many_readers, sink
 from tests.test_poll import until, worker
+from worker import plan
 from worker.push import HTTP1_CONNECTIONS, PROBATION_WINDOW, SETBACK
 
 __all__ = ["db", "desk", "sink"]
@@ -235,3 +238,44 @@ async def test_a_worker_reaches_a_new_reader_at_once_while_strangers_hang(
         await desk.ring()
         await asyncio.to_thread(until, lambda: sink.accepted.total() == 501, 10)
     assert sink.accepted["new"] == 1
+
+
+async def test_newcomers_are_welcomed_together_each_with_their_topics_and_that_is_their_proof(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    topics = {"one": ["ukraine"], "two": ["ukraine"], "both": ["russia", "ukraine"]}
+    ids = [a_reader(db, f"{sink.url}/{name}", *slugs, proven=False) for name, slugs in topics.items()]
+    a_reader(db, f"{sink.url}/old", proven=False)
+    for id_ in ids:
+        async with transaction(desk.sessions) as session:
+            await release.welcome(session, await session.get_one(Subscription, id_), NOW)
+    assert number(db, "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'welcome'") == 1
+    for _ in range(2):  # the second time there is nobody
+        await plan.welcome(desk.sessions, "The Bell", "https://news.example")
+    told = db.execute("SELECT id, title, body, recipients FROM alerts ORDER BY recipients DESC").fetchall()
+    assert [row[1:] for row in told] == [
+        ("The Bell", "You will hear from us about Ukraine.", 2),
+        ("The Bell", "You will hear from us about Ukraine and Russia.", 1),
+    ]
+    for page in db.execute("SELECT id FROM shards").fetchall():
+        await desk.send_shard(page[0])
+    assert set(sink.accepted) == set(topics)
+    assert number(db, "SELECT count(*) FROM subscriptions WHERE proven_at IS NOT NULL") == 3
+    assert number(db, "SELECT count(*) FROM alerts WHERE state = 'finished'") == 2
+    async with transaction(desk.sessions) as session:
+        assert await latest_alerts(session, limit=10) == []
+        await forget_welcomes(session, clock.now() + DAY)
+    assert number(db, "SELECT count(*) FROM alerts") == 0
+
+
+async def test_a_flood_of_newcomers_is_a_few_welcomes(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:
+    count = plan.WELCOMES + 10
+    for n in range(count):
+        slug = f"topic-{n}"
+        db.execute("INSERT INTO topics (slug, name, description, synonyms) VALUES (%s, %s, '', '{}')", (slug, slug))
+        a_reader(db, f"{sink.url}/{n}", slug, proven=False)
+    db.execute("UPDATE subscriptions SET is_to_welcome = true")
+    await plan.welcome(desk.sessions, "The Bell", "https://news.example")
+    assert number(db, "SELECT count(*) FROM alerts") == plan.WELCOMES + 1
+    general = "You will hear from us about the topics that you chose."
+    assert db.execute("SELECT recipients FROM alerts WHERE body = %s", (general,)).fetchone() == (10,)

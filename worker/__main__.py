@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -30,7 +31,7 @@ from worker.fetch_slots import AT_ONCE
 from worker.lookup import LookUp
 from worker.pace import Pace
 from worker.parser_process import Parser
-from worker.plan import plan_alert, release_alert
+from worker.plan import plan_alert, release_alert, welcome
 from worker.poll import Poller
 from worker.push import Pusher
 
@@ -109,7 +110,8 @@ async def run(settings: Settings, database_url: str) -> None:
         parts.callback(looking.cancel)
         fanout = Fanout(sessions, pusher, signer, pace, draining)
         poller = Poller(sessions, publishers, parser, settings)
-        assign(jobs, sessions, draining, fanout, poller, LookUp(sessions, publishers, parser))
+        welcome_newcomers = partial(welcome, sessions, settings.site_name, settings.site_url)
+        assign(jobs, sessions, draining, fanout, poller, LookUp(sessions, publishers, parser), welcome_newcomers)
         watching = asyncio.create_task(fanout.watch())
         parts.callback(watching.cancel)
         keeping_time = asyncio.create_task(clock.clock.follow(sessions))
@@ -126,6 +128,7 @@ def assign(
     fanout: Fanout,
     poller: Poller,
     look_up: LookUp,
+    welcome_newcomers: Callable[[], Awaitable[None]],
 ) -> None:
     """The only place that says which function does which job."""
 
@@ -141,6 +144,7 @@ def assign(
         (queue.SEND_SHARD, fanout.send_shard),
         (queue.POLL_FEED, poller.poll_feed),
         (queue.LOOK_UP, look_up.answer),
+        (queue.WELCOME, welcome_newcomers),
     ):
         jobs.task(name=name, queue=queue.QUEUE_OF[name], retry=Patient())(function)
 

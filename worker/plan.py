@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from itertools import zip_longest
 from uuid import UUID
 
@@ -12,12 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, queue
 from app.database import Sessions, transaction
-from app.domain import shards
+from app.domain import shards, subscriptions
 from app.domain.alerts import (
     Alert,
     AlertState,
     Level,
     alert_by_id,
+    an_alert,
     close_if_done,
     is_corrected,
     replaced_by,
@@ -25,6 +26,7 @@ from app.domain.alerts import (
 from app.domain.moments import now_of
 from app.domain.probation import lowered
 from app.domain.shards import VARIOUS, Planned
+from app.domain.topics import every_topic
 from app.release import enqueue_due, plan_again, wind_up
 
 log = logging.getLogger("newsbell.plan")
@@ -98,6 +100,10 @@ async def _release_now(sessions: Sessions, alert_id: UUID, due_at: datetime) -> 
 
 async def _write_down(session: AsyncSession, alert: Alert, now: datetime) -> None:
     planned = await (_plan_correction(session, alert, now) if alert.thread_id else _plan(session, alert, now))
+    await _send_to(session, alert, planned, now)
+
+
+async def _send_to(session: AsyncSession, alert: Alert, planned: Sequence[Planned], now: datetime) -> None:
     alert.recipients += sum(shard.size for shard in planned)
     if planned or alert.state is AlertState.RELEASED:
         alert.state, alert.finished_at = AlertState.SENDING, None
@@ -127,6 +133,48 @@ async def _plan_correction(session: AsyncSession, alert: Alert, now: datetime) -
     alert.growing = under_way
     wrong = [one.id for one in before if not under_way or one.id == alert.corrects_id]
     return await shards.plan_correction(session, alert.id, wrong, now)
+
+
+# A flood of new readers, each with other topics, is a few alerts: who has rarer ones is told in general.
+WELCOMES = 20
+WELCOME_TTL = timedelta(hours=1)
+
+
+async def welcome(sessions: Sessions, site_name: str, site_url: str) -> None:
+    """Tell those who have come since the last time what they will hear about."""
+    now = clock.now()
+    async with transaction(sessions) as session:
+        found = await subscriptions.newcomers(session)
+        by_frequency = sorted(found, key=lambda topic_ids: -len(found[topic_ids]))
+        topics = {topic.id: topic for topic in await every_topic(session)}
+        for topic_ids in by_frequency[:WELCOMES]:
+            names = [topics[topic_id].name for topic_id in topic_ids]
+            await _welcome(session, found[topic_ids], listed(names), site_name, site_url, now)
+        if others := [reader for topic_ids in by_frequency[WELCOMES:] for reader in found[topic_ids]]:
+            await _welcome(session, others, "the topics that you chose", site_name, site_url, now)
+
+
+async def _welcome(
+    session: AsyncSession, readers: list[int], what: str, site_name: str, site_url: str, now: datetime
+) -> None:
+    alert = an_alert(
+        title=site_name,
+        body=f"You will hear from us about {what}.",
+        url=site_url,
+        topics=[],
+        level=Level.LOW,
+        ttl=WELCOME_TTL,
+        is_welcome=True,
+        now=now,
+    )
+    alert.release(now)
+    session.add(alert)
+    await session.flush()
+    await _send_to(session, alert, await shards.plan_welcome(session, alert.id, readers, now), now)
+
+
+def listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 async def _enqueue(session: AsyncSession, alert: Alert, planned: Iterable[Planned]) -> None:

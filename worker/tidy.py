@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app import clock
 from app.database import Sessions, transaction
 from app.domain import feed_rings, lookups, marks, receipts, requests, subscriptions, wrong_clocks
-from app.domain.alerts import alert_by_id, close_if_done, unfinished
+from app.domain.alerts import alert_by_id, close_if_done, forget_welcomes, unfinished
 from app.domain.feeds import feed_by_id
 from app.outage import trouble_of
 from app.polling import enqueue_poll, without_poll
@@ -26,6 +26,7 @@ log = logging.getLogger("newsbell.tidy")
 HEARTBEAT = 2.0  # seconds between a worker's signs of life
 PRESUMED_DEAD = 8.0  # seconds without one, after which others take its work over
 PATIENCE = 600.0  # seconds for one statement that forgets much
+WELCOMES_KEPT = timedelta(days=1)
 KEPT = timedelta(days=30)  # an ended subscription may be revived by a visit for that long
 TAKE_OVER_EVERY, MEND_EVERY = 3.0, 10.0  # seconds
 # The transaction-level advisory locks that keep two workers from the same chore; the numbers are ours alone.
@@ -88,6 +89,7 @@ async def forget(sessions: Sessions, queue: App) -> None:
         await wrong_clocks.forget(session)
         await feed_rings.forget(session, clock.now())
         await receipts.forget(session, clock.now())
+        await forget_welcomes(session, clock.now() - WELCOMES_KEPT)
         await marks.forget(session, clock.now() - KEPT)
         count = await subscriptions.forget(session, kept=KEPT, now=clock.now())
     if count:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Index,
     Table,
     and_,
+    delete,
     exists,
     false,
     func,
@@ -125,7 +126,13 @@ class Alert(Base):
     time_zone: Mapped[str] = mapped_column(default="", server_default="")  # In which `due_at` was named.
     # A test, or a request to approve: it goes to this editor's own browsers and to nobody else.
     for_editor_id: Mapped[int | None] = mapped_column(ForeignKey(Editor.id, ondelete="CASCADE"), index=True)
+    # A welcome: it goes to readers who have just come and to nobody else.
+    is_welcome: Mapped[bool] = mapped_column(default=False, server_default="false")
     topics: Mapped[list[Topic]] = relationship(secondary=alert_topics, lazy="raise", order_by=Topic.id)
+
+    @property
+    def is_public(self) -> bool:
+        return self.for_editor_id is None and not self.is_welcome
 
     @property
     def slugs(self) -> list[str]:
@@ -167,6 +174,10 @@ class Alert(Base):
         self.state, self.growing = AlertState.RECALLED, False
 
 
+# Neither a test or request, nor a welcome: what readers have followed a topic for.
+IS_PUBLIC = Alert.for_editor_id.is_(None) & Alert.is_welcome.is_(False)
+
+
 def an_alert(
     *,
     title: str,
@@ -180,6 +191,7 @@ def an_alert(
     story: Story | None = None,
     made_by: str = NEWSBELL,
     for_editor_id: int | None = None,
+    is_welcome: bool = False,
 ) -> Alert:
     """A draft. `release` (app/release.py) sends it on its way."""
     return Alert(
@@ -198,8 +210,9 @@ def an_alert(
         time_zone="",
         proposer_ids=[],
         for_editor_id=for_editor_id,
-        # What an editor alone gets needs none.
-        topics=some_topics(topics) if for_editor_id is None else list(topics),
+        is_welcome=is_welcome,
+        # What editors or newcomers alone get needs none.
+        topics=some_topics(topics) if for_editor_id is None and not is_welcome else list(topics),
     )
 
 
@@ -330,11 +343,11 @@ async def latest_alerts(
     topics: Collection[str] | None = None,
     levels: Collection[str] | None = None,
 ) -> Sequence[Alert]:
-    """The newest first, without those that only editors got. `words`: all of them in title or text.
+    """The newest first, without those that only editors or newcomers got. `words`: all of them in title or text.
 
     `topics`, `levels`: none of any others.
     """
-    query = select(Alert).where(Alert.for_editor_id.is_(None)).options(selectinload(Alert.topics))
+    query = select(Alert).where(IS_PUBLIC).options(selectinload(Alert.topics))
     if states:
         query = query.where(Alert.state.in_(states))
     for word in words.split():
@@ -428,6 +441,11 @@ async def count_to_come(session: AsyncSession, topic_id: int) -> int:
     query = select(func.count()).select_from(Alert).join(alert_topics, alert_topics.c.alert_id == Alert.id)
     open_ones = Alert.state.in_((AlertState.PROPOSED, AlertState.SCHEDULED))
     return await session.scalar(query.where(alert_topics.c.topic_id == topic_id, open_ones)) or 0
+
+
+async def forget_welcomes(session: AsyncSession, before: datetime) -> None:
+    """They are of no interest once they have been sent."""
+    await session.execute(delete(Alert).where(Alert.is_welcome, Alert.created_at < before))
 
 
 async def unfinished(session: AsyncSession) -> Sequence[UUID]:

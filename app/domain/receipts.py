@@ -93,7 +93,7 @@ _ADD_TOLD = text("""
     fresh AS (
         INSERT INTO spent_proofs (alert_id, event, number)
         SELECT alert, event, number FROM told JOIN alerts ON alerts.id = alert
-        WHERE for_editor_id IS NULL AND minute <= released_at + ttl * interval '1 second' + :latest
+        WHERE for_editor_id IS NULL AND NOT is_welcome AND minute <= released_at + ttl * interval '1 second' + :latest
         ORDER BY alert, event, number
         ON CONFLICT DO NOTHING
         RETURNING alert_id, event, number)
@@ -115,7 +115,7 @@ _BLAMED = text(f"""
           AND subscription_ids[1] <= :reader AND subscription_ids[cardinality(subscription_ids)] >= :reader
           AND get_byte(outcomes, array_position(subscription_ids, CAST(:reader AS bigint)) - 1) = {Outcome.ACCEPTED:d}
         LIMIT 1) AS page
-    WHERE released_at > :since AND released_at <= :now AND for_editor_id IS NULL
+    WHERE released_at > :since AND released_at <= :now AND for_editor_id IS NULL AND NOT is_welcome
       AND (CAST(:topics AS bigint[]) IS NULL OR EXISTS (
           SELECT FROM alert_topics WHERE alert_id = alerts.id AND topic_id = ANY (:topics)))
     ORDER BY released_at DESC LIMIT 1

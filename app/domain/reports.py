@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from app.domain.alerts import Alert
+from app.domain.alerts import IS_PUBLIC, Alert
 from app.domain.receipts import Event, Receipt, estimate
 from app.domain.shards import COUNTED, Beat, Shard, progress_of
 
@@ -161,7 +161,7 @@ async def minutes(session: AsyncSession, alert: Alert) -> list[Minute]:
 
 async def released(session: AsyncSession, since: datetime, until: datetime) -> Sequence[Alert]:
     """What went out in a period, the newest first, without what only editors got."""
-    query = select(Alert).where(Alert.released_at > since, Alert.released_at <= until, Alert.for_editor_id.is_(None))
+    query = select(Alert).where(Alert.released_at > since, Alert.released_at <= until, IS_PUBLIC)
     return (await session.scalars(query.options(selectinload(Alert.topics)).order_by(Alert.released_at.desc()))).all()
 
 

@@ -125,7 +125,7 @@ _SATED = f"""sated AS (
     SELECT member.id FROM shards JOIN alerts ON alerts.id = alert_id,
         unnest(subscription_ids) WITH ORDINALITY AS member (id, place), subscriptions AS limited
     WHERE released_at > :now - interval '24 hours' AND released_at <= :now AND level <> 'breaking'
-      AND thread_id IS NULL AND for_editor_id IS NULL AND accepted > 0
+      AND thread_id IS NULL AND for_editor_id IS NULL AND NOT is_welcome AND accepted > 0
       AND get_byte(outcomes, place::int - 1) = {Outcome.ACCEPTED:d}
       AND limited.id = member.id AND limited.daily_limit IS NOT NULL
     GROUP BY member.id, limited.daily_limit HAVING count(*) >= limited.daily_limit)"""
@@ -192,6 +192,8 @@ _PLAN_FOR_EDITOR = _statements(
     audience="SELECT subscription_id FROM editor_browsers WHERE editor_id = :editor",
 )
 
+_PLAN_WELCOME = _statements(wants="true", holds="false", audience="SELECT unnest(CAST(:newcomers AS bigint[]))")
+
 _COUNT = text(f"""
     WITH {_SATED}
     SELECT lane, reason, count(*) FROM (
@@ -234,6 +236,13 @@ async def plan_correction(
 async def plan_for_editor(session: AsyncSession, alert_id: UUID, editor_id: int, now: datetime) -> list[Planned]:
     """Write down an editor's own browsers."""
     return await _write(session, _PLAN_FOR_EDITOR, alert_id, now, SIZE, editor=editor_id)
+
+
+async def plan_welcome(
+    session: AsyncSession, alert_id: UUID, newcomers: Collection[int], now: datetime
+) -> list[Planned]:
+    """Write down readers who have just come."""
+    return await _write(session, _PLAN_WELCOME, alert_id, now, SIZE, newcomers=list(newcomers))
 
 
 async def _write(

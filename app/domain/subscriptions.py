@@ -6,6 +6,7 @@ import hmac
 import re
 import secrets
 from base64 import urlsafe_b64decode
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
@@ -59,6 +60,7 @@ class Subscription(Base):
     __tablename__ = "subscriptions"
     __table_args__ = (
         Index("ix_subscriptions_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+        Index("ix_subscriptions_to_welcome", "id", postgresql_where=text("is_to_welcome")),
         Index("ix_subscriptions_quiet", "time_zone", postgresql_where=text("quiet_from IS NOT NULL")),
     )
 
@@ -83,6 +85,8 @@ class Subscription(Base):
     seen_at: Mapped[datetime]  # The last visit that re-synced it.
     ended_at: Mapped[datetime | None]
     ended_because: Mapped[str] = mapped_column(default="")
+    # A welcome is due: they came since the last one was sent. (Only where the newsroom wants welcomes.)
+    is_to_welcome: Mapped[bool] = mapped_column(default=False, server_default="false")
     # When a push service first accepted a message for the endpoint that it has now; None: on probation.
     proven_at: Mapped[datetime | None]
     # Answers that nobody can explain, in a row, and when the first came: three over more than a day end it. On
@@ -355,6 +359,21 @@ async def subscription_of_key(session: AsyncSession, key: str) -> Subscription:
     found = await session.scalar(query.with_for_update(of=Subscription))
     if found is None:
         raise Unauthenticated("This key opens no subscription (any more).")
+    return found
+
+
+async def newcomers(session: AsyncSession) -> dict[tuple[int, ...], list[int]]:
+    """Those to whom a welcome is due, by the topics that they follow. From now on it is not."""
+    rows = await session.execute(
+        text("""
+            WITH due AS (
+                UPDATE subscriptions SET is_to_welcome = false WHERE is_to_welcome RETURNING id, ended_at)
+            SELECT due.id, array_agg(topic_id ORDER BY topic_id) FROM due JOIN follows ON subscription_id = due.id
+            WHERE ended_at IS NULL GROUP BY due.id ORDER BY due.id""")
+    )
+    found: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    for id_, topic_ids in rows:
+        found[tuple(topic_ids)].append(id_)
     return found
 
 

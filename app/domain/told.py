@@ -10,7 +10,7 @@ from sqlalchemy import Text, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.alerts import Alert, AlertState, Level, alert_topics
+from app.domain.alerts import IS_PUBLIC, Alert, AlertState, Level, alert_topics
 from app.domain.editors import Actor
 from app.domain.refusals import Conflict
 from app.domain.stories import canonical
@@ -58,7 +58,7 @@ async def told(session: AsyncSession, *, since: datetime, until: datetime, now: 
     query = select(Alert.id, Alert.title, Alert.url, at, waits, func.coalesce(topics, NONE), Alert.level)
     found = await session.execute(
         query.where(
-            Alert.for_editor_id.is_(None),
+            IS_PUBLIC,
             or_(
                 Alert.released_at.between(since, until),
                 pending & due.between(since, until),
