@@ -112,11 +112,12 @@ def test_a_contact_on_localhost_is_refused(
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(
-    start: list[str], setting: str, value: str, sentence: str, database_url: str, tmp_path: Path
+    setting: str, value: str, sentence: str, database_url: str, tmp_path: Path
 ) -> None:
     a_key(tmp_path)
     here = Terminal(**{"DATABASE_URL": database_url, "DATA_DIR": str(tmp_path)} | {setting: value})
-    assert sentence in here.refused(*start)
+    for start in (["up", "--port", free_port(), "--data", tmp_path], ["web", "--port", free_port()], ["worker"]):
+        assert sentence in here.refused(*start)
 
 
 # The schema
