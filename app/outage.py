@@ -148,7 +148,7 @@ class Outage:
         """Until it is over."""
         since = time.monotonic()
         while found := await self._found(self.now or suspected):
-            if self.now is None or found.writes != self.now.writes:  # or it is full now that it answers
+            if self.now is None or found.writes != self.now.writes:  # or it does not even answer any more
                 self.now = found
                 log.warning("%s %s", found.sentence, self._meanwhile)
             await asyncio.sleep(LOOK)
@@ -169,12 +169,21 @@ class Outage:
     async def _probe(self, suspected: Trouble) -> None:
         options = limits(self._url, f"{self._name} probe")
         async with await TimedConnection.connect(self._url, **options) as connection:
-            await connection.execute(WRITE if suspected.writes else "SELECT 1")
-            await connection.rollback()
+            connection.patience = LOOK
+            if suspected.writes:
+                await _could_write(connection)
+            else:
+                await connection.execute("SELECT 1")
 
 
-# A megabyte in a table that is gone at once: a page that has room would tell nothing of the disk.
-WRITE = """
-    CREATE TEMPORARY TABLE probe ON COMMIT DROP AS
-    SELECT number, repeat(md5(number::text), 30) FROM generate_series(1, 1000) AS number
-"""
+async def _could_write(connection: TimedConnection) -> None:
+    """Whether there is room and leave to write, found out without a change: by a sort that needs two megabytes."""
+    asked = await connection.execute("SELECT current_setting('transaction_read_only')")
+    if await asked.fetchone() == ("on",):
+        raise psycopg.errors.ReadOnlySqlTransaction("The database is read-only.")
+    await connection.execute("SET LOCAL work_mem = '64kB'")
+    await connection.execute("""
+        SELECT count(*) FROM (
+            SELECT repeat(md5(number::text), 30) FROM generate_series(1, 2000) AS number ORDER BY 1 OFFSET 0
+        ) AS sorted
+    """)

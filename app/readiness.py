@@ -57,7 +57,7 @@ class Readiness:
             self._asking = asyncio.create_task(self._ask())
         asking = self._asking
         await asyncio.wait([asking], timeout=PATIENCE)
-        return asking.result() if asking.done() else (AWAY.sentence, [])
+        return asking.result() if asking.done() else (f"The database does not answer within {PATIENCE:g} s.", [])
 
     async def _ask(self) -> tuple[str | None, list[str]]:
         try:
