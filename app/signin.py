@@ -137,7 +137,7 @@ async def new_password(here: HereSite, person: SignedIn, wish: NewPasswordIn) ->
     await admission.change_password(here, person.editor_id, person.session_id, old=wish.old, new=wish.new)
 
 
-@router.post("/api/session/browsers", status_code=201, responses=problems(401, 403, 413, 422))
+@router.post("/api/session/browsers", status_code=201, responses=problems(401, 403, 409, 413, 422))
 async def add_browser(here: HereSite, person: SignedIn, request: Request, once: Once, wish: BrowserIn) -> BrowserOut:
     """This browser becomes one's own: tests ring here, and requests to approve. It need not follow any topic."""
     browser = here.browser(endpoint=wish.subscription.endpoint, **wish.subscription.keys.model_dump())

@@ -62,7 +62,7 @@ async def test_an_editor_signs_in_and_out(desk: Desk) -> None:
     assert (said["browsers"], said["has_password"]) == ([], True)
     assert said["rules"] == {"undo_seconds": 10, "two_people": {"levels": [], "audience": None}}
     assert said["site"] == {"name": "The Bell", "time_zone": "UTC"}
-    assert (await client.get("/api/session")).json() == said
+    assert (await client.get("/api/session")).json() | {"now": said["now"]} == said
     assert (await client.delete("/api/session")).status_code == 204
     assert client.cookies.get(COOKIE) is None
     explained(await client.get("/api/session"), 401)
@@ -505,6 +505,16 @@ async def test_an_idle_session_is_over_and_one_in_use_is_prolonged(desk: Desk) -
 
 def a_wish(subscription: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     return {"subscription": subscription or a_push_subscription(), "time_zone": "Europe/Kyiv", "language": "uk"} | more
+
+
+async def test_an_editor_has_only_so_many_browsers(desk: Desk) -> None:
+    """Each test goes to all of them, and whoever makes subscriptions up would be at no loss for more."""
+    client = await desk.somebody()
+    wishes = [{"subscription": a_push_subscription()} for _ in range(21)]
+    answers = [await client.post("/api/session/browsers", json=wish) for wish in wishes]
+    assert [answer.status_code for answer in answers] == [201] * 20 + [409]
+    assert "Remove one first" in explained(answers[-1], 409)
+    assert (await client.post("/api/session/browsers", json=wishes[0])).status_code == 201  # one that is there already
 
 
 async def test_a_browser_becomes_ones_own_without_following_anything(desk: Desk) -> None:

@@ -10,8 +10,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.base import Base
 from app.domain.editors import Editor
-from app.domain.refusals import NotFound
+from app.domain.refusals import Conflict, NotFound
 from app.domain.subscriptions import Subscription, follows
+
+MOST = 20
 
 
 class EditorBrowser(Base):
@@ -37,7 +39,15 @@ async def browsers_of(session: AsyncSession, editor_id: int) -> Sequence[EditorB
 async def keep(
     session: AsyncSession, editor_id: int, subscription: Subscription, *, name: str, now: datetime
 ) -> EditorBrowser:
-    """This browser is the editor's own from now on; one that was already gets the new name."""
+    """This browser is the editor's own from now on; one that was already gets the new name.
+
+    An editor has only so many: each test goes to all of them.
+    """
+    theirs = (
+        await session.scalars(select(EditorBrowser.subscription_id).where(EditorBrowser.editor_id == editor_id))
+    ).all()
+    if len(theirs) >= MOST and subscription.id not in theirs:
+        raise Conflict(f"You have {MOST} browsers of your own already. Remove one first.")
     row = insert(EditorBrowser).values(editor_id=editor_id, subscription_id=subscription.id, name=name, added_at=now)
     row = row.on_conflict_do_update(
         index_elements=[EditorBrowser.editor_id, EditorBrowser.subscription_id], set_={"name": name}
