@@ -73,8 +73,8 @@ async def test_the_demos_feed_follows_its_publisher_to_another_port(session: Asy
     [moved, _] = await every_feed(session)
     assert (moved.state, moved.etag, moved.misses, moved.trouble) == (State.NEW, None, 0, "")
     assert feed.tags_add_topics and feed.hourly_limit == DEMO_HOURLY_LIMIT
-    at_once = "SELECT count(*) FROM procrastinate_jobs WHERE (args->>'feed_id')::int = :id AND priority > 0"
-    assert await session.scalar(text(at_once), {"id": feed.id}) == 1
+    at_once = text("SELECT count(*) FROM procrastinate_jobs WHERE queueing_lock = :name")
+    assert await session.scalar(at_once, {"name": f"feed:{feed.id}:now"}) == 1
 
 
 async def test_a_second_start_changes_nothing(session: AsyncSession) -> None:
