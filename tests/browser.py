@@ -59,6 +59,14 @@ PREFERENCES = {
 }
 # What tells one control from the others.
 NAMED = "(e) => e.id || e.getAttribute('href') || e.dataset.pause || e.value || e.localName"
+# With a worker and a VAPID key, as any script of a site may.
+SUBSCRIBE = """
+  await navigator.serviceWorker.register(args[0]);
+  const { pushManager } = await navigator.serviceWorker.ready;
+  const asking = () => pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: args[1] });
+  const late = () => new Promise((_, reject) => setTimeout(reject, 3000));
+  return (await Promise.race([asking(), late()]).catch(asking)).toJSON();  // Firefox may lose the first one.
+"""
 CLOSE_ALERTS = "for (const w of Services.wm.getEnumerator('alert:alert')) w.close();"
 
 
@@ -382,6 +390,13 @@ class Firefox:
             "const change = opening.result.transaction('reader', 'readwrite'); change.objectStore('reader').clear();"
             "await new Promise((done) => { change.oncomplete = done; }); opening.result.close();"
         )
+
+    @contextmanager
+    def without_indexed_db(self) -> Iterator[None]:
+        name = "dom.indexedDB.enabled"
+        self.driver.chrome("Services.prefs.setBoolPref(arguments[0], false)", name)
+        yield
+        self.driver.chrome("Services.prefs.clearUserPref(arguments[0])", name)
 
     def prefer(self, scheme: str) -> None:
         """`light` or `dark`, as the reader's system says."""

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -158,6 +159,15 @@ class Chromium:
         """As it does by itself when they have had nothing to do for a while."""
         for command in ("ServiceWorker.enable", "ServiceWorker.stopAllWorkers", "ServiceWorker.disable"):
             self._on_its_thread(partial(self._cdp.send, command))
+
+    @contextmanager
+    def without_indexed_db(self) -> Iterator[None]:
+        source = "Object.defineProperty(window, 'indexedDB', { get() { throw new Error('Blocked.'); } })"
+        send = self._cdp.send
+        self._on_its_thread(lambda: send("Page.enable"))
+        added = self._on_its_thread(lambda: send("Page.addScriptToEvaluateOnNewDocument", {"source": source}))
+        yield
+        self._on_its_thread(lambda: send("Page.removeScriptToEvaluateOnNewDocument", added))
 
     def prefer(self, scheme: str) -> None:
         self._on_its_thread(lambda: self._page.emulate_media(color_scheme=scheme))

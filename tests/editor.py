@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -55,6 +56,14 @@ class Editor(ABC):
     @abstractmethod
     def look(self, script: str, *arguments: object) -> Any:
         """What a script returns."""
+
+    @abstractmethod
+    def run(self, script: str, *arguments: object) -> Any:
+        """What an asynchronous script returns; its arguments are `args`."""
+
+    @abstractmethod
+    def without_indexed_db(self) -> AbstractContextManager[None]:
+        """As where its data are broken or blocked."""
 
     @abstractmethod
     def click_what(self, script: str, *arguments: object) -> None:
@@ -158,6 +167,12 @@ class AtFirefox(Editor):
     def look(self, script: str, *arguments: object) -> Any:
         return self.firefox.driver.page(script, *arguments)
 
+    def run(self, script: str, *arguments: object) -> Any:
+        return self.firefox.driver.page_async(script, *arguments)
+
+    def without_indexed_db(self) -> AbstractContextManager[None]:
+        return self.firefox.without_indexed_db()
+
     def click_what(self, script: str, *arguments: object) -> None:
         self.firefox.driver.click_what(script, *arguments)
 
@@ -194,6 +209,12 @@ class AtChromium(Editor):
 
     def look(self, script: str, *arguments: object) -> Any:
         return self.chromium.page(script, *arguments)
+
+    def run(self, script: str, *arguments: object) -> Any:
+        return self.chromium.page(f"const args = arguments; {script}", *arguments)
+
+    def without_indexed_db(self) -> AbstractContextManager[None]:
+        return self.chromium.without_indexed_db()
 
     def click_what(self, script: str, *arguments: object) -> None:
         self.chromium.click_what(script, *arguments)

@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.browser import Firefox, Newsbell, newsroom, until
+from tests.browser import SUBSCRIBE, Firefox, Newsbell, newsroom, until
+from tests.chromium import Chromium
+from tests.editor import AtChromium, AtFirefox, Editor
 from tests.publisher import Item, Publisher, lasting_publisher
-from tests.push_service import DELIVERED, PushService
+from tests.push_service import DELIVERED, PushService, base64url
+from tests.test_push_service import new_key, point
 
 __all__ = ["lasting_publisher"]
 
@@ -45,6 +48,42 @@ def subscribe(firefox: Firefox, *topics: str) -> None:
     firefox.click("ok")
     firefox.allow()
     firefox.until_state("subscribed")
+
+
+@pytest.fixture(params=["firefox", "chromium"])
+def reader(request: pytest.FixtureRequest, newsbell: Newsbell, firefox: Firefox) -> Editor:
+    """Somebody at either browser, which allows notifications when asked."""
+    if request.param == "firefox":
+        firefox.open("/healthz")
+        firefox.will_allow()
+        return AtFirefox(firefox)
+    chromium: Chromium = request.getfixturevalue("chromium")
+    chromium.site = newsbell.url
+    chromium.will_allow()
+    return AtChromium(chromium)
+
+
+def follow(reader: Editor, *topics: str) -> None:
+    reader.open("/")
+    for topic in topics:
+        tick(reader, topic)
+    reader.click("OK")
+    reader.until_text("You follow", "#prompt")
+
+
+def tick(reader: Editor, topic: str) -> None:
+    """Once more if a click that seemed to be in vain was not."""
+    box = f"input[name=topic][value={topic}]"
+    reader.until_shown(box)
+    while not reader.look("return document.querySelector(arguments[0]).checked", box):
+        reader.choose("topic", topic)
+
+
+def stop(reader: Editor) -> None:
+    reader.open("/preferences")
+    reader.click("Stop all notifications")
+    reader.click("Stop and forget my topics")
+    reader.until_text("Notifications are stopped.", "#none")
 
 
 def until_told_to_nobody(newsbell: Newsbell, story: Item) -> None:
@@ -424,3 +463,87 @@ def test_what_a_reader_does_with_an_alert_is_counted_and_who_did_it_is_not(
     firefox.click("stop-yes")
     firefox.until_state("none")
     assert told("Geysers are quiet") == {"shown": 1, "stopped": 1}
+
+
+REGISTRATION = """
+  const registration = await navigator.serviceWorker.getRegistration();
+  const live = await registration?.pushManager.getSubscription();
+"""
+HERE = f"{REGISTRATION} return [registration?.active?.scriptURL ?? '', live?.endpoint ?? ''];"
+
+
+def test_a_page_view_leaves_another_services_subscription_alone_and_a_click_replaces_it(
+    reader: Editor, newsbell: Newsbell
+) -> None:
+    reader.open("/docs")
+    reader.run(SUBSCRIBE, "/sw.js?theirs", base64url(point(new_key())))
+    theirs = reader.run(HERE)
+    assert theirs[1]
+    reader.open("/preferences")
+    reader.until_shown("#none")
+    reader.open("/")
+    reader.until_text("Which topics?", "#prompt")
+    assert reader.run(HERE) == theirs
+    assert "another service sends this site's notifications" in reader.text("#others")
+
+    tick(reader, "ukraine")
+    reader.click("OK")
+    reader.until_text("You follow Ukraine.", "#prompt")
+    worker, endpoint = reader.run(HERE)
+    assert worker == f"{newsbell.url}/sw.js"
+    assert newsbell.subscriptions() == [(endpoint, True, ["ukraine"])]
+
+
+def test_topics_outlive_the_servers_memory(reader: Editor, newsbell: Newsbell) -> None:
+    follow(reader, "russia", "ukraine")
+    newsbell.forget_readers()
+    reader.open("/")
+    reader.until_text("You follow Russia and Ukraine.", "#prompt")
+    assert [stored.topics for stored in newsbell.subscriptions()] == [["russia", "ukraine"]]
+
+    # Nor does the browser have a subscription any more: it takes a click.
+    reader.run(f"{REGISTRATION} await live.unsubscribe();")
+    newsbell.forget_readers()
+    reader.open("/")
+    reader.until_text("You followed Russia and Ukraine here before.", "#prompt")
+    assert newsbell.subscriptions() == []
+    reader.click("OK")
+    reader.until_text("You follow Russia and Ukraine.", "#prompt")
+    assert newsbell.subscriptions() == [(reader.run(HERE)[1], True, ["russia", "ukraine"])]
+
+
+def test_a_permission_that_is_given_back_brings_the_topics_back(firefox: Firefox, newsbell: Newsbell) -> None:
+    subscribe(firefox, "russia", "ukraine")
+    firefox.take_permission_back()
+    firefox.until_state("denied")
+    newsbell.forget_readers()
+    firefox.will_allow()
+    until(newsbell.subscriptions, "what the browser tells its worker")
+    assert newsbell.subscriptions() == [(firefox.endpoint(), True, ["russia", "ukraine"])]
+
+
+OTHER_STORE = """
+  await new Promise((done) => { indexedDB.deleteDatabase("newsbell").onsuccess = done; });
+  const opening = indexedDB.open("newsbell", 7);
+  opening.onupgradeneeded = () => opening.result.createObjectStore("something else");
+  await new Promise((done) => { opening.onsuccess = done; });
+  opening.result.close();
+"""
+
+
+def test_a_browser_without_its_store_follows_chooses_and_stops(reader: Editor, newsbell: Newsbell) -> None:
+    reader.open("/docs")
+    reader.run(OTHER_STORE)
+    follow(reader, "ukraine")
+    stop(reader)
+    assert newsbell.subscriptions() == []
+
+    with reader.without_indexed_db():
+        follow(reader, "ukraine")
+        reader.open("/preferences")
+        reader.choose("topic", "russia")
+        reader.until_text("Saved.", "#said")
+        assert [stored.topics for stored in newsbell.subscriptions()] == [["russia", "ukraine"]]
+        stop(reader)
+        assert reader.run(HERE)[1] == ""
+    assert newsbell.subscriptions() == []

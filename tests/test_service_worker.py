@@ -20,7 +20,7 @@ from starlette.routing import Route
 from app.context import STATIC
 from app.domain.messages import message
 from app.service_worker import service_worker
-from tests.browser import Firefox, until
+from tests.browser import SUBSCRIBE, Firefox, until
 from tests.chromium import Chromium
 from tests.push_service import base64url, from_base64url, served
 from tests.test_push_service import Sender, point, post
@@ -54,13 +54,6 @@ ServiceWorkerRegistration.prototype.showNotification = function (title, { tag, n
 };
 """
 
-SUBSCRIBE = """
-  await navigator.serviceWorker.register(args[0]);
-  const { pushManager } = await navigator.serviceWorker.ready;
-  const asking = () => pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: args[1] });
-  const late = () => new Promise((_, reject) => setTimeout(reject, 3000));
-  return (await Promise.race([asking(), late()]).catch(asking)).toJSON();  // Firefox may lose the first one.
-"""
 CARDS = """
   const cards = await (await navigator.serviceWorker.getRegistration()).getNotifications();
   return cards.map(({ title, body, dir, lang, silent, image, requireInteraction, data }) =>
