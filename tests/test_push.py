@@ -764,3 +764,16 @@ async def test_the_pusher_sleeps_when_idle_and_wakes_at_once(pusher: Pusher, ser
 async def test_errands_from_many_tasks_are_all_answered(pusher: Pusher, service: PushService) -> None:
     answers = await asyncio.gather(*[sent(pusher, f"{service.origin}/{n}") for n in range(100)])
     assert answers == [[Answer(201)]] * 100
+
+
+async def test_readers_on_probation_are_sent_to_when_nothing_else_is_and_now_and_then(service: PushService) -> None:
+    async with a_pusher() as pusher:
+        strangers = numbered([f"{service.origin}/new/{n}" for n in range(100)])
+        readers = numbered([f"{service.origin}/proven/{n}" for n in range(2000)])
+        late = pusher.send(strangers, origin=service.origin, on_probation=True)
+        first = pusher.send(readers, origin=service.origin)
+        answers = await asyncio.gather(everything(first), everything(late))
+    assert [len(each) for each in answers] == [2000, 100]
+    paths = [request.path for request in service.received]
+    beside = paths[: max(place for place, path in enumerate(paths) if path.startswith("/proven/"))]
+    assert 0 < sum(path.startswith("/new/") for path in beside) < len(beside) / 5

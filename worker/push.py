@@ -34,6 +34,9 @@ HEARD_FOR = 60.0
 # how long each may take. It grows by one with each message that is taken and shrinks by several with any other answer.
 # (With 16, new readers waited two minutes behind 500 who hang.)
 PROBATION_WINDOW, SETBACK = 64, 8
+# While there is anything else to be drawn, so many of them are at most, every so many seconds: a burst of strangers who
+# answer at once took as much of a worker as the readers' own lane, and tripled the time of the next alert.
+PROBATION_BURST, PROBATION_EVERY = 4, 0.02
 PROBATION_TIMEOUT, PROBATION_CONNECT_TIMEOUT = 5.0, 3.0
 # Answers that may refuse our authorisation. So many in a row are handed over at once and nothing more is drawn until
 # they have been judged: a wrong key or clock is known by a handful of refusals, and not by all that a third of a second
@@ -239,6 +242,9 @@ class Turns:
     def __iter__(self) -> Iterator[Errand]:
         return chain.from_iterable(self._errands.values())
 
+    def __bool__(self) -> bool:
+        return bool(self._errands)
+
     @property
     def lanes(self) -> Iterable[Lane]:
         """Those with an errand that is not held."""
@@ -296,7 +302,8 @@ class Pusher:
         self._on_probation = wires(min(timeout, PROBATION_TIMEOUT), min(connect_timeout, PROBATION_CONNECT_TIMEOUT))
         self._wires = (self._proven.http2, self._proven.http1, self._on_probation.http2, self._on_probation.http1)
         self._lanes: dict[tuple[str, bool], Lane] = {}
-        self._urgent, self._normal = Turns(), Turns()
+        self._urgent, self._normal, self._strangers = Turns(), Turns(), Turns()
+        self._strangers_at = 0.0  # When it is their turn, while there is anything else to do.
         self._close_by = math.inf
         self._ended = False
         self._task: asyncio.Task[None] | None = None
@@ -309,7 +316,7 @@ class Pusher:
     async def aclose(self, within: float) -> None:
         """Draw no more, and wait that many seconds for the answers to what is in flight."""
         self._close_by = min(self._close_by, monotonic() + within)
-        for errand in [*self._urgent, *self._normal]:
+        for errand in [*self._urgent, *self._normal, *self._strangers]:
             self.retire(errand)
         self.wake()
         if self._task:
@@ -350,7 +357,17 @@ class Pusher:
             errand.settle()
 
     def _turns_of(self, errand: Errand) -> Turns:
+        if errand.lane.on_probation:
+            return self._strangers
         return self._urgent if errand.urgent else self._normal
+
+    def _next(self) -> Errand | None:
+        if (self._urgent or self._normal) and monotonic() < self._strangers_at:
+            return self._urgent.next() or self._normal.next()
+        if errand := self._strangers.next():
+            self._strangers_at = monotonic() + PROBATION_EVERY
+            return errand
+        return self._urgent.next() or self._normal.next()
 
     def _lane(self, origin: str, on_probation: bool = False) -> Lane:
         key = origin, on_probation
@@ -381,10 +398,11 @@ class Pusher:
 
     def _draw(self) -> bool:
         """A burst from the errand whose turn it is; False if there is none."""
-        errand = self._urgent.next() or self._normal.next()
+        errand = self._next()
         if errand is None:
             return False
-        for _ in range(min(BURST, errand.lane.places)):
+        burst = PROBATION_BURST if errand.lane.on_probation else BURST
+        for _ in range(min(burst, errand.lane.places)):
             drawn = errand.draw()
             if drawn is None:
                 self.retire(errand)
@@ -434,8 +452,11 @@ class Pusher:
 
     def _patience(self) -> float | None:
         until = min(self._close_by, *(wire.deadline for wire in self._wires))
-        paced = (lane for lane in (*self._urgent.lanes, *self._normal.lanes) if lane.per_second is not None)
+        lanes = (*self._urgent.lanes, *self._normal.lanes, *self._strangers.lanes)
+        paced = (lane for lane in lanes if lane.per_second is not None)
         turns = [lane.next_turn() for lane in paced if lane.busy < lane.window]
+        if self._strangers and any(lane.places > 0 for lane in self._strangers.lanes):
+            turns.append(max(0.0, self._strangers_at - monotonic()))
         return min([*turns, max(0.0, until - monotonic())]) if turns or until < math.inf else None
 
     def _end(self, error: BaseException | None) -> None:
@@ -443,7 +464,7 @@ class Pusher:
         if self._ended:
             return
         self._ended = True
-        errands = {*self._urgent, *self._normal}
+        errands = {*self._urgent, *self._normal, *self._strangers}
         for wire in self._wires:
             for errand, number in wire.under_way:
                 errand.tell(number, Answer(0, trouble="interrupted"))
