@@ -27,9 +27,10 @@ OWN_LANES = 16
 LOWER = 1000
 # Shards at which a worker process is at a time; see also worker/push.py.
 AT_ONCE = 2
-# After so many passes an alert gives them up: at once, in 10 s, a minute and ten minutes. A service that is down is
-# known by its proven readers, and a lane that they have closed costs nobody a try.
-WAITS = (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=10))
+# After so many passes an alert gives them up. The first waits are short, for a service that is busy for a moment must
+# not cost a new reader minutes. One that is down is known by its proven readers: a lane that they have closed costs
+# nobody a try.
+WAITS = (timedelta(seconds=2), timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=10))
 TRIES = len(WAITS) + 1
 # Alerts in vain after which the subscription ends, if the first is so long ago: a service that is down for a weekend
 # costs nobody anything. An ended one lives again when its browser visits, as every other.
