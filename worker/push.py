@@ -34,8 +34,9 @@ HEARD_FOR = 60.0
 # how long each may take. It grows by one with each message that is taken and shrinks by several with any other answer.
 # (With 16, new readers waited two minutes behind 500 who hang.)
 PROBATION_WINDOW, SETBACK = 64, 8
-# While there is anything else to be drawn, so many of them are at most, every so many seconds: a burst of strangers who
-# answer at once took as much of a worker as the readers' own lane, and tripled the time of the next alert.
+# While they are not accepted, or anything else is to be drawn, so many of them are at most, every so many seconds:
+# a burst of strangers who answer at once took as much of a worker as the readers' own lane, and tripled the time of the
+# next alert.
 PROBATION_BURST, PROBATION_EVERY = 4, 0.02
 PROBATION_TIMEOUT, PROBATION_CONNECT_TIMEOUT = 5.0, 3.0
 # Answers that may refuse our authorisation. So many in a row are handed over at once and nothing more is drawn until
@@ -362,12 +363,17 @@ class Pusher:
         return self._urgent if errand.urgent else self._normal
 
     def _next(self) -> Errand | None:
-        if (self._urgent or self._normal) and monotonic() < self._strangers_at:
+        if monotonic() < self._strangers_at and (self._urgent or self._normal or not self._strangers_are_good):
             return self._urgent.next() or self._normal.next()
         if errand := self._strangers.next():
             self._strangers_at = monotonic() + PROBATION_EVERY
             return errand
         return self._urgent.next() or self._normal.next()
+
+    @property
+    def _strangers_are_good(self) -> bool:
+        """They have been accepted, mostly: what they are sent is as good as an alert of its own."""
+        return all(lane.earned > PROBATION_WINDOW for lane in self._strangers.lanes)
 
     def _lane(self, origin: str, on_probation: bool = False) -> Lane:
         key = origin, on_probation
