@@ -162,11 +162,13 @@ find("#resume").addEventListener("click", once(async () => {
 
 // Stop.
 
-find("#stop").addEventListener("click", () => dialog.showModal());
+for (const button of document.querySelectorAll("#stop, #stop-anyway")) {
+  button.addEventListener("click", () => dialog.showModal());
+}
 find("#stop-no").addEventListener("click", () => dialog.close());
 find("#stop-yes").addEventListener("click", once(async () => {
   try {
-    await stop(await site());
+    await stop(site());
     tellOthers();
     dialog.close();
     find("#none").textContent = "Notifications are stopped. This browser follows nothing, and your topics here are forgotten.";

@@ -113,10 +113,14 @@ async function kept(preferences) {
   return preferences;
 }
 
-/** The reader's wish wins: once the browser has let go, a server that is away finds out at the next push. */
-export async function stop(site) {
+/**
+ * The reader's wish wins: once the browser has let go, a server that is away finds out at the next push. `asking`: what
+ * the site says, which only matters where the browser has no record of whose subscription it has.
+ */
+export async function stop(asking) {
   const known = await store.read();
   const live = await current();
+  const site = await asking.catch((problem) => (live && !known.vapid ? Promise.reject(problem) : null));
   const ours = live && isOurs(live, known, site) ? live : null;
   const letGo = ours ? within(PATIENCE, ours.unsubscribe()) : true;
   const [told, ended] = await Promise.allSettled([sayGoodbye(known, ours), letGo]);
@@ -147,7 +151,8 @@ async function current() {
 
 /** Made with the site's key, or with one that it had before. */
 function isOurs(live, known, site) {
-  return [site.vapid_public_key, known.vapid].includes(keyOf(live, known)) || live.endpoint === known.subscription?.endpoint;
+  const keys = [site?.vapid_public_key, known.vapid].filter(Boolean);
+  return keys.includes(keyOf(live, known)) || live.endpoint === known.subscription?.endpoint;
 }
 
 /** Whether the pages here have a service worker, and it is not ours. */
