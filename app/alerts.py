@@ -98,6 +98,8 @@ async def _free_story(session: AsyncSession, story_id: int | None, actor: Actor)
     if first := await alert_of(session, story):
         known = f": “{first.title}” ({first.state}, {first.id})" if actor.reaches(first.slugs, first.level) else ""
         raise Conflict(f"This story has an alert already{known}.")
+    # A story has one alert, so whoever makes it takes the story from everybody else.
+    actor.must_reach_story([topic.slug for topic in story.topics])
     return story
 
 

@@ -69,7 +69,9 @@ class Ringing:
         """Send it, at once or at its time: scheduled, or proposed to the others if the rule wants a second person."""
         if alert.state is AlertState.PROPOSED and wish.override:
             self._may_override()
-            decisions.override(alert, by=self.actor.name, now=self.now)
+            if wish.at is not None and alert.corrects_id is None and not wish.again:
+                await must_be_new(self.session, alert, wish.at, self.now, self.actor)
+            decisions.override(alert, by=self.actor.name, now=self.now, at=wish.at, zone=wish.zone)
             await self._scheduled(alert, wish, overrides=True)
             return
         decisions.must_be_open(alert, to_move=wish.at is not None)
@@ -105,11 +107,15 @@ class Ringing:
         return await two.apply_to(self.session, alert, due_at)
 
     async def _corrected(self, alert: Alert) -> Alert | None:
-        """What it corrects, locked; None if it is no correction."""
+        """What it corrects, locked; None if it is no correction.
+
+        It goes to everybody who got that, which a feed may have brought to more topics since this was written.
+        """
         if alert.corrects_id is None:
             return None
-        wrong = await alert_by_id(self.session, alert.corrects_id, lock=True)
+        wrong = await reached(self.session, self.actor, alert.corrects_id, lock=True)
         decisions.must_differ(alert, wrong)
+        alert.topics = list(wrong.topics)
         return wrong
 
     async def _stop(self, wrong: Alert, right: Alert) -> None:

@@ -422,6 +422,8 @@ async def test_an_alert_is_scheduled_by_the_clock_on_a_wall_and_moved(desk: Desk
         ({"at": "2026-12-01T07:30"}, "time zone"),
         ({"at": "tomorrow", "time_zone": "Europe/Kyiv"}, "Write the time as"),
         ({"at": "2026-12-01T07:30", "time_zone": "Europe/Atlantis"}, "not a time zone"),
+        ({"at": "0001-01-01T00:00:00Z", "time_zone": "America/New_York"}, "has passed"),
+        ({"at": "9999-12-31T23:59:59Z", "time_zone": "Asia/Tokyo"}, "30 days ahead"),
     ],
 )
 async def test_a_time_that_cannot_be_meant_is_refused(editor: httpx.AsyncClient, said: Json, because: str) -> None:
@@ -603,6 +605,43 @@ async def test_a_changed_link_takes_two_wherever_there_is_a_rule(careful: Desk, 
         await told(editor, right, "undo")  # the words first, and then the link
         await editor.patch(f"/api/alerts/{right['id']}", json={"url": "https://elsewhere.example/1"})
         assert (await told(editor, right, "release"))["state"] == state
+
+
+async def test_a_correction_that_nobody_got_is_no_way_around_the_second_person(careful: Desk) -> None:
+    """Recalled before it went out, it would have been what the next one's link is compared with."""
+    editor = await careful.somebody()
+    wrong = await a_draft(editor, level="low")
+    await set_state(careful, wrong, AlertState.FINISHED)
+    first = await told(editor, wrong, "correct", draft=True, url="https://elsewhere.example/1")
+    assert "Take it back and delete it" in await refused(editor, first, "recall", 409)
+    await editor.patch(f"/api/alerts/{first['id']}", json={"url": wrong["url"], "title": "Right"})
+    assert (await told(editor, first, "release"))["state"] == "scheduled"
+    assert "Take it back and delete it" in await refused(editor, first, "recall", 409)
+    await told(editor, first, "undo")
+    assert (await editor.delete(f"/api/alerts/{first['id']}")).status_code == 204
+    assert (await told(editor, wrong, "correct", url="https://elsewhere.example/1"))["state"] == "proposed"
+
+
+async def test_what_was_recalled_before_it_went_out_has_no_correction(editor: httpx.AsyncClient) -> None:
+    alert = await told(editor, await a_draft(editor), "recall")
+    assert "nothing to correct" in await refused(editor, alert, "correct", 409, title="Right")
+
+
+async def test_without_a_second_person_it_goes_out_at_the_time_that_was_said_with_it(careful: Desk) -> None:
+    one, other = await careful.somebody(), await careful.somebody()
+    day = (datetime.now(UTC) + timedelta(days=2)).date()
+    alert = await told(one, await a_draft(one, level="breaking"), "release")
+    alert = await told(other, alert, "schedule", at=f"{day}T07:30", time_zone="Europe/Kyiv", override="Nobody is in")
+    assert (alert["state"], alert["time_zone"]) == ("scheduled", "Europe/Kyiv")
+    assert at(alert["due_at"]) == datetime.fromisoformat(f"{day}T07:30+02:00")
+    await told(one, alert, "undo")
+    await told(one, alert, "schedule", at=f"{day}T07:30Z")
+    alert = await told(other, alert, "release", override="Nobody is in")  # no other time was said
+    assert at(alert["due_at"]) == datetime.fromisoformat(f"{day}T07:30Z")
+    copy = await told(one, await a_draft(one, level="breaking", title=alert["title"], url=alert["url"]), "release")
+    said = {"at": f"{day}T07:40Z", "override": "Nobody is in"}
+    assert "Is it to be told again?" in await refused(one, copy, "schedule", 409, **said)
+    assert (await told(one, copy, "schedule", **said, again=True))["state"] == "scheduled"
 
 
 async def test_a_correction_takes_two_if_as_many_got_what_it_corrects(careful: Desk) -> None:

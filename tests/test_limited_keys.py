@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy import text, update
 
 from app.database import transaction
-from app.domain.alerts import Alert, AlertState, Level, latest_alerts
+from app.domain.alerts import Alert, AlertState, Level, alert_by_id, latest_alerts
 from app.domain.api_keys import ApiKey
 from app.domain.editors import Actor, Role
 from app.domain.refusals import Forbidden
 from app.domain.topics import Topic
+from app.release import widen
 from tests.desk import Desk, a_database, a_desk
 from tests.makers import a_feed_row, a_story_row, a_topic_row, an_alert_row, an_entry
 from tests.test_api import explained
@@ -106,6 +107,40 @@ async def test_a_story_that_has_an_alert_beyond_it_does_not_say_which(
     assert explained(await key.post("/api/alerts", json=words), 409) == "This story has an alert already."
     by_a_person = await (await desk.somebody()).post("/api/alerts", json=words)
     assert str(beyond.id) in explained(by_a_person, 409)
+
+
+async def test_a_correction_is_for_all_who_got_the_wrong_alert_and_takes_a_key_that_reaches_them(desk: Desk) -> None:
+    """A feed may bring the wrong alert to more topics after its correction was written."""
+    async with transaction(desk.sessions) as session:
+        ukraine, russia = await a_topic_row(session, "ukraine"), await a_topic_row(session, "russia")
+        wrong = await an_alert_row(session, ukraine)
+        wrong.state, wrong.released_at = AlertState.SENDING, datetime.now(UTC)
+        await session.flush()
+    key, editor = await desk.key(topics=["ukraine"]), await desk.somebody()
+    draft = (await key.post(f"/api/alerts/{wrong.id}/correct", json={"title": "Right", "draft": True})).json()
+    assert draft["topics"] == ["ukraine"]
+    async with transaction(desk.sessions) as session:
+        await widen(session, await alert_by_id(session, wrong.id, lock=True), [await session.get_one(Topic, russia.id)])
+    path = f"/api/alerts/{draft['id']}"
+    assert "of the topic russia" in explained(await key.post(f"{path}/release"), 403)
+    sent = (await editor.post(f"{path}/release")).json()
+    assert (sent["state"], sent["topics"]) == ("scheduled", ["ukraine", "russia"])
+    assert "of the topic russia" in explained(await key.post(f"{path}/undo"), 403)
+
+
+async def test_it_takes_no_story_of_other_topics_from_those_who_may_tell_it(desk: Desk) -> None:
+    async with transaction(desk.sessions) as session:
+        ukraine, russia = await a_topic_row(session, "ukraine"), await a_topic_row(session, "russia")
+        other = await a_story_row(session, russia, entry=an_entry(url=URL, title=TITLE))
+        both = await a_story_row(session, ukraine, russia, entry=an_entry(url=f"{URL}/2", title=f"{TITLE}, too"))
+        own = await a_story_row(session, ukraine, entry=an_entry(url=f"{URL}/3", title="Another"))
+    key, editor = await desk.key(topics=["ukraine"]), await desk.somebody()
+    words = {"title": "Mine", "url": "https://news.example/mine", "topics": ["ukraine"]}
+    for story in (other, both):
+        answer = await key.post("/api/alerts", json=words | {"story_id": story.id})
+        assert "a story of the topic russia" in explained(answer, 403)
+        assert (await editor.post("/api/alerts", json=words | {"story_id": story.id})).status_code == 201
+    assert (await key.post("/api/alerts", json=words | {"story_id": own.id})).status_code == 201
 
 
 async def test_what_is_about_the_whole_site_is_not_for_it(key: httpx.AsyncClient) -> None:

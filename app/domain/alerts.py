@@ -171,6 +171,9 @@ class Alert(Base):
             raise Conflict("Everybody has this alert already. To replace it on their screens, correct it.")
         if self.state is AlertState.RECALLED:
             raise Conflict("This alert was recalled already.")
+        if self.corrects_id is not None and not self.state.is_out:
+            # Recalled, it would stay in the place of the one correction, and whoever got the wrong text keep it.
+            raise Conflict("Nobody has got this correction yet. Take it back and delete it instead.")
         self.state, self.growing = AlertState.RECALLED, False
 
 
@@ -270,6 +273,8 @@ def a_correction(
     """
     if not wrong.state.is_out:
         raise Conflict(f"This alert is {_STILL[wrong.state]}: nobody has got it, so there is nothing to correct.")
+    if wrong.released_at is None:
+        raise Conflict("This alert was recalled before it went out: nobody has got it, so there is nothing to correct.")
     if title is None and body is None and url is None and image is None and not unwritten:
         raise Refusal(NOTHING_ELSE)
     return Alert(

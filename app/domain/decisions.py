@@ -69,10 +69,12 @@ def _one_person(alert: Alert, by: Actor) -> str:
     return ""
 
 
-def override(alert: Alert, *, by: str, now: datetime) -> None:
-    """Nobody else is there to approve it, and somebody answers for that."""
+def override(alert: Alert, *, by: str, now: datetime, at: datetime | None = None, zone: str = "") -> None:
+    """Nobody else is there to approve it, and somebody answers for that. `at`: another time than the proposed one."""
     if alert.state is not AlertState.PROPOSED:
         raise Conflict(_nothing_to_approve(alert))
+    if at is not None:
+        alert.due_at, alert.time_zone = at, zone
     _settle(alert, now)
     alert.proposed_by, alert.proposer_ids = by, []
 

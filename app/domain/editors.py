@@ -37,6 +37,7 @@ class Actor:
     role: Role
     editor_id: int | None = None
     session_id: int | None = None  # Of the browser in which the editor is signed in.
+    key_id: int | None = None  # Of the API key that a program shows.
     # Editors who may be acting here themselves: the maker of the key, of the link or of the password that let them in.
     makers: frozenset[int] = frozenset()
     # A key may be limited to topics (slugs) and levels; None: all.
@@ -73,6 +74,12 @@ class Actor:
         except Forbidden:
             return False
         return True
+
+    def must_reach_story(self, topics: Collection[str]) -> None:
+        """Refuses a story of another topic than a key is limited to."""
+        if self.topics is not None and not self.topics.issuperset(topics):
+            beyond = sorted(set(topics) - self.topics)
+            raise Forbidden(f"{self.name} may not make an alert of a story of the topic {beyond[0]}.")
 
     def must_see_all(self, what: str) -> None:
         """Refuses what is about the whole site to a key that is limited to a part of it."""
