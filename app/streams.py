@@ -86,10 +86,10 @@ class Streams:
     async def _end_what_is_over(self, sessions: Sessions) -> None:
         looked_at = list(self.open)
         people = {stream.actor.session_id for stream in looked_at if stream.actor.session_id is not None}
-        programs = {stream.actor.name for stream in looked_at if stream.actor.session_id is None}
+        programs = {stream.actor.key_id for stream in looked_at if stream.actor.key_id is not None}
         async with transaction(sessions) as session:
             signed_in = await still_signed_in(session, people) if people else set()
             good = await still_good(session, programs) if programs else set()
         for stream in looked_at:
             actor = stream.actor
-            stream.over = actor.name not in good if actor.session_id is None else actor.session_id not in signed_in
+            stream.over = actor.key_id not in good if actor.session_id is None else actor.session_id not in signed_in

@@ -248,6 +248,14 @@ async def test_a_key_is_shown_once_and_opens_what_it_may_until_it_is_revoked(
     }
 
 
+async def test_of_several_keys_of_one_name_that_are_made_at_once_one_is_made(
+    desk: Desk, owner: httpx.AsyncClient
+) -> None:
+    wish = {"name": "Pressed twice", "role": "writer"}
+    answers = await asyncio.gather(*(owner.post("/api/keys", json=wish) for _ in range(6)))
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
+
+
 @pytest.mark.parametrize(
     "wrong, status",
     [

@@ -68,6 +68,16 @@ async def test_a_stream_ends_within_a_second_of_the_right_to_watch(desk: Desk, h
         assert not bystander.done()
 
 
+async def test_a_key_that_takes_the_name_of_a_revoked_one_does_not_keep_its_streams_open(desk: Desk) -> None:
+    owner = await desk.somebody(Role.OWNER)
+    first = done(await owner.post("/api/keys", json={"name": "Rotated", "role": "editor"}), 201)
+    async with watching(desk, desk.program(first["key"])) as [watcher]:
+        assert (await owner.delete(f"/api/keys/{first['id']}")).status_code == 204
+        done(await owner.post("/api/keys", json={"name": "Rotated", "role": "writer"}), 201)
+        ended, _ = await asyncio.wait([watcher], timeout=1.5)
+        assert ended, "the stream goes on"
+
+
 async def test_an_account_has_a_share_of_the_streams_and_leaves_the_rest_to_others(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Identity, LargeBinary, select, update
+from sqlalchemy import BigInteger, Identity, LargeBinary, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -71,7 +71,11 @@ def an_api_key(
 
 
 async def must_be_free(session: AsyncSession, name: str) -> None:
-    """The audit names a program by its key's name, so no two that live share one."""
+    """The audit names a program by its key's name, so no two that live share one.
+
+    From here to the end of their transactions those who make keys go one after the other.
+    """
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtext("api key"))))
     if await session.scalar(select(ApiKey.id).where(ApiKey.name == name, ApiKey.revoked_at.is_(None))):
         raise Conflict(f"There is a key named {name} already. Revoke it first, or choose another name.")
 
@@ -100,10 +104,10 @@ async def actor_of_key(session: AsyncSession, secret: str, now: datetime) -> Act
     if found.used_at is None or now - found.used_at > SEEN_EVERY:
         await session.execute(update(ApiKey).where(ApiKey.id == found.id).values(used_at=now))
     topics, levels = (None if limit is None else frozenset(limit) for limit in (found.topics, found.levels))
-    return Actor(NAMED + found.name, found.role, topics=topics, levels=levels, makers=frozenset(found.makers))
+    makers = frozenset(found.makers)
+    return Actor(NAMED + found.name, found.role, key_id=found.id, topics=topics, levels=levels, makers=makers)
 
 
-async def still_good(session: AsyncSession, names: Iterable[str]) -> set[str]:
-    """Those of these keys, by the names of their actors, that were not revoked."""
-    actor = NAMED + ApiKey.name
-    return set(await session.scalars(select(actor).where(actor.in_(names), ApiKey.revoked_at.is_(None))))
+async def still_good(session: AsyncSession, key_ids: Iterable[int]) -> set[int]:
+    """Those of these keys that were not revoked. (Another one may bear the name of one that was.)"""
+    return set(await session.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), ApiKey.revoked_at.is_(None))))
