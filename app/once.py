@@ -85,7 +85,7 @@ class _Once:
         body = await self.request.body()
         try:
             said = json.dumps(json.loads(body), sort_keys=True)
-        except ValueError:  # none at all
+        except (ValueError, RecursionError):  # none at all
             said = body.decode("latin-1")
         return requests.hash_of(self.request.url.path, self.request.url.query, said)
 

@@ -50,6 +50,17 @@ async def count(sessions: Sessions, title: str) -> int:
 # Over HTTP
 
 
+async def test_a_body_that_nobody_asked_for_does_not_matter(desk: Desk) -> None:
+    client = await desk.key()
+    alert = done(await client.post("/api/alerts", json=words()), 201)
+    await told(client, alert, "release")
+    for body in (b"[" * 16_000, b"9" * 5_000, b"\xff\x00"):
+        answer = await client.post(
+            f"/api/alerts/{alert['id']}/undo", content=body, headers={"Idempotency-Key": a_key()}
+        )
+        assert answer.status_code in (200, 409), answer.text
+
+
 async def test_a_request_that_is_sent_again_is_answered_the_same(desk: Desk) -> None:
     client, key, wish = await desk.key(), a_key(), words()
     first = await post(client, key, wish)
