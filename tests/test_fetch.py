@@ -359,6 +359,33 @@ async def test_one_clock_runs_for_the_whole_fetch(site: Site, slow: Reply) -> No
         assert "in time" in await reason(publishers, f"{site.url}/feed")
 
 
+async def please_wait(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 500)
+        await writer.drain()
+
+
+async def sizes(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"1;" + b"x" * 60_000 + b"\r\na\r\n")
+        await writer.drain()
+
+
+@pytest.mark.parametrize("much", [please_wait, sizes])
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_what_is_no_document_is_not_read_without_end(
+    much: Reply, encrypted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30 s of "102 Processing" took all of a worker's time: nothing else of it moved."""
+    tls = self_signed(tmp_path) if encrypted else None
+    trusting = ssl.create_default_context(cafile=str(tmp_path / "site.pem") if encrypted else None)
+    monkeypatch.setattr("httpx.create_ssl_context", lambda **_: trusting)
+    async with Site(tls=tls) as site, Publishers(allow_private_addresses=True, contact="", limit=10) as publishers:
+        site.replies["/feed"] = much
+        assert "no document" in await reason(publishers, f"{site.url}/feed")
+
+
 # ── Redirects ──
 
 

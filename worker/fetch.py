@@ -27,6 +27,9 @@ log = logging.getLogger("newsbell.fetch")
 MIB = 2**20
 WIRE = 4 * MIB  # bytes as they were sent; the largest of 314 real documents has 2.7 MB
 PIECES = 100_000  # Each costs 20 µs, however small: a body in chunks of one byte would hold up everybody else.
+# Bytes until an answer's own head has come, and those that may come with a body beside it (the sizes of its pieces). Of
+# "please wait" (1xx) a server may send any number; each costs 50 µs, and 30 s of them held up all that a worker does.
+HEAD, FRAMING = 256 * 1024, 2 * MIB
 LOOKED_AT = 64 * 1024  # bytes of a page that is only looked at: its title stands at the top
 LOOK_LIMIT = 10.0  # seconds where a person waits for the answer
 REDIRECTS = 5
@@ -92,6 +95,40 @@ async def resolve(host: str, port: int) -> Sequence[str]:
         raise Refusal(f"The name {host} could not be found.") from None
 
 
+class Metered(httpcore.AsyncNetworkStream):
+    """A connection on which a server may say only so much, whatever it says: all of it has to be read."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream, self._left = stream, HEAD
+
+    def expect_body(self) -> None:
+        self._left = WIRE + FRAMING
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        data = await self._stream.read(max_bytes, timeout)
+        self._left -= len(data)
+        if self._left < 0:
+            raise Refusal("The publisher's server says too much that is no document.")
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        return Metered(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
 class Guard(httpcore.AsyncNetworkBackend):
     """Opens connections to public addresses and the usual ports of the web only.
 
@@ -121,8 +158,8 @@ class Guard(httpcore.AsyncNetworkBackend):
         *others, last = await self._addresses(host, port)
         for address in others:
             with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
-                return await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
-        return await self._sockets.connect_tcp(last, port, timeout, local_address, socket_options)
+                return Metered(await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options))
+        return Metered(await self._sockets.connect_tcp(last, port, timeout, local_address, socket_options))
 
     async def _addresses(self, host: str, port: int) -> Sequence[str]:
         if self._ports is not None and port not in self._ports:
@@ -229,6 +266,8 @@ class Publishers:
         check(url)
         for _ in range(REDIRECTS + 1):
             async with self._get(url, validators, accept) as response:
+                if isinstance(stream := response.extensions.get("network_stream"), Metered):
+                    stream.expect_body()
                 headers = httpx.Headers(response.headers)
                 headers.encoding = "latin-1"
                 if response.status not in MOVED:
