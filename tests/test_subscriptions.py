@@ -744,6 +744,23 @@ async def test_a_renewal_keeps_the_proof_that_the_page_has_brought_for_the_same_
     assert (reader.endpoint, reader.proven_at) == (new.endpoint, NOW)
 
 
+async def test_no_renewal_makes_a_proof_of_an_endpoint_that_had_ended(session: AsyncSession) -> None:
+    """One real browser that left could vote about its service once more with each alert."""
+    topic, old, new = await a_topic_row(session), some_browser(), some_browser()
+    reader = await a_reader(session, topic, browser=old, proven_at=None)
+    await a_reader(session, topic, browser=new, ended_at=NOW)
+    await ask(session, old.endpoint, code(old.auth), new)
+    assert (reader.endpoint, reader.ended_at, reader.proven_at) == (new.endpoint, None, None)
+
+
+async def test_the_end_of_the_old_endpoint_does_not_take_the_new_ones_proof(session: AsyncSession) -> None:
+    topic, old, new = await a_topic_row(session), some_browser(), some_browser()
+    reader = await a_reader(session, topic, browser=old, ended_at=NOW)
+    await a_reader(session, topic, browser=new)
+    await ask(session, old.endpoint, code(old.auth), new)
+    assert (reader.endpoint, reader.ended_at, reader.proven_at) == (new.endpoint, None, NOW)
+
+
 async def test_what_ended_long_ago_is_forgotten(session: AsyncSession) -> None:
     topic = await a_topic_row(session)
     await a_reader(session, topic, ended_at=NOW - 31 * DAY, proven_at=NOW - 90 * DAY)

@@ -301,10 +301,10 @@ async def renew(
     if known.endpoint != browser.endpoint:
         other = await _forget_other(session, browser, known)
     _put(known, browser)
-    if other is not None:
-        known.proven_at = other.proven_at
     known.vapid_key_id = vapid_key_id
     _greet(known, known.time_zone, known.language, now)
+    if other is not None:  # The proof is the new endpoint's, and over if that has ended.
+        known.proven_at = other.proven_at if other.ended_at is None else None
     return known, _same_key(known, key)
 
 
