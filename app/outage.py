@@ -7,6 +7,7 @@ connection of their own, and nobody else has to find out that it is over.
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -94,6 +95,13 @@ def trouble_of(error: BaseException | None) -> Trouble | None:
                 return next((trouble for words, trouble in REFUSALS.items() if words in str(one)), AWAY)
             return None
     return None
+
+
+def where(error: BaseException) -> str:
+    """What went wrong in which line. Not in its own words: they may quote an endpoint."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{last}"
 
 
 def _by_state(state: str) -> Trouble | None:

@@ -15,6 +15,7 @@ from app.alert_out import alert_out
 from app.database import Sessions, transaction
 from app.domain.alerts import NEWSBELL, Alert, AlertState, alert_by_id
 from app.domain.editors import Actor, Role
+from app.domain.entries import Entry
 from app.domain.feed_rings import KEPT, FeedRings, forget, held_by_feed
 from app.domain.feeds import Policy, feed_by_id
 from app.domain.own_browsers import EditorBrowser
@@ -25,8 +26,9 @@ from app.settings import Settings
 from tests.makers import a_feed_row, a_reader, a_topic_row, an_editor_row
 from tests.publisher import Publisher
 from worker.fetch import Publishers
+from worker.parse import Parsed
 from worker.parser_process import Parser
-from worker.poll import Poller
+from worker.poll import NOT_STORED, Poller
 
 
 class Newsroom:
@@ -313,3 +315,65 @@ async def test_a_draft_that_a_person_has_touched_is_theirs(newsroom: Newsroom) -
         await session.execute(text("UPDATE alerts SET made_by = 'editor@news.example'"))
     await newsroom.poll(feed)
     assert [alert.state for alert in await newsroom.alerts()] == [AlertState.DRAFT]
+
+
+# Documents that cannot be kept whole
+
+
+class Reads:
+    """In the parser's place: whatever the document is, these are its entries."""
+
+    def __init__(self, *entries: Entry) -> None:
+        self.entries = entries
+
+    async def parse(self, body: bytes, **_: Any) -> Parsed:
+        return Parsed("Odd", self.entries)
+
+
+def an_entry(title: str, url: str) -> Entry:
+    return Entry(title=title, url=url, guid=None, summary="", image=None, published_at=None, tags=())
+
+
+async def test_an_address_with_a_control_character_is_encoded_as_a_browser_would(newsroom: Newsroom) -> None:
+    feed = await newsroom.feed("odd.xml", "ukraine")
+    newsroom.publisher.publish("Odd", path="odd.xml", url="https://news.example/a\x7fb")
+    await newsroom.poll(feed)
+    [alert] = await newsroom.alerts(AlertState.RELEASED)
+    assert alert.url == "https://news.example/a%7Fb"
+
+
+@pytest.mark.parametrize("policy", [Policy.AUTO, Policy.DRAFT])
+async def test_an_item_of_which_no_alert_can_be_made_costs_only_itself(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch, policy: Policy
+) -> None:
+    feed = await newsroom.feed("odd.xml", "ukraine", policy=policy)
+    newsroom.publisher.publish("More", path="odd.xml")
+    odd, good = an_entry("Odd", "https://news.example/a\x7fb"), an_entry("Good", "https://news.example/good")
+    monkeypatch.setattr(newsroom.poller, "parser", Reads(odd, good))
+    await newsroom.poll(feed)
+    assert titles(await newsroom.alerts()) == ["Good"]
+    async with transaction(newsroom.sessions) as session:
+        shown = await latest(session, topic="ukraine", before=None, limit=9)
+        assert {"Odd", "Good"} <= {story.title for story in shown}
+
+
+async def test_a_feed_that_cannot_be_stored_is_in_trouble_and_asked_more_rarely(
+    newsroom: Newsroom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its job failed and was tried again each minute for ever, while the desk called the feed well."""
+    feed_id = await newsroom.feed("odd.xml", "ukraine")
+    newsroom.publisher.publish("More", path="odd.xml")
+    whole = newsroom.poller.parser
+    odd = an_entry("No\0 database takes this", "https://news.example/a")
+    monkeypatch.setattr(newsroom.poller, "parser", Reads(odd))
+    for misses in (1, 2):
+        await newsroom.poll(feed_id)
+        async with transaction(newsroom.sessions) as session:
+            feed = await feed_by_id(session, feed_id)
+            assert feed is not None and feed.next_poll_at is not None and feed.polled_at is not None
+            assert (feed.trouble, feed.misses, feed.state) == (NOT_STORED, misses, "trouble")
+            assert feed.next_poll_at - feed.polled_at >= newsroom.poller.every * 2**misses
+    assert "cannot be stored" in caplog.text and "No\0" not in caplog.text
+    monkeypatch.setattr(newsroom.poller, "parser", whole)
+    await newsroom.poll(feed_id)
+    assert titles(await newsroom.alerts(AlertState.RELEASED)) == ["More"]

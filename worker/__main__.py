@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -19,7 +18,7 @@ from procrastinate.jobs import Job
 
 from app import clock, database, heart, queue
 from app.logs import speak
-from app.outage import Outage, trouble_of
+from app.outage import Outage, trouble_of, where
 from app.settings import Settings, read_settings
 from app.supervisor import NAME, hold_lifeline, refusals_end_it
 from app.vapid import Signer, load_key
@@ -70,13 +69,6 @@ class Patient(BaseRetryStrategy):
             log.error("%s failed and is tried again: %s", job.task_name, where(exception))
         wait = timedelta(seconds=min(2 ** min(job.attempts, 6), 60))
         return RetryDecision(retry_at=clock.now() + wait)
-
-
-def where(error: BaseException) -> str:
-    """What went wrong in which line. Not in its own words: they may quote an endpoint."""
-    frames = traceback.extract_tb(error.__traceback__)
-    last = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{last}"
 
 
 async def run(settings: Settings, database_url: str) -> None:

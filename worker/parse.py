@@ -255,8 +255,9 @@ def page_of(item: Item, *, home: str) -> str | None:
 
 
 def address(text: str | None, *, base: str = "") -> str | None:
-    """An absolute address of the web, or None."""
+    """An absolute address of the web, or None. Spaces and controls are encoded, as a browser would."""
     text = re.sub(r"[\r\n\t]", "", text or "").strip().replace(" ", "%20").replace("&amp;", "&")
+    text = re.sub(r"[\x00-\x1f\x7f]", lambda control: f"%{ord(control[0]):02X}", text)
     try:
         whole = urljoin(base, text) if text else ""
         parts = urlsplit(whole)

@@ -17,6 +17,7 @@ from app.domain.entries import Entry
 from app.domain.feeds import Feed, next_poll, why_then
 from app.domain.stories import remember
 from app.domain.topics import every_topic
+from app.outage import trouble_of, where
 from app.polling import enqueue_poll, poll_now
 from app.settings import Settings
 from worker.fetch import Busy, Fetched, NotModified, Publishers, Unreachable, Validators, bare
@@ -29,6 +30,7 @@ log = logging.getLogger("newsbell.poll")
 # Storing is one at a time across all workers: more would only wait for each other, each with a connection.
 AT_ONCE = 4
 SOON = timedelta(seconds=4)
+NOT_STORED = "What this feed brought could not be stored; the log says where it went wrong."
 READ_BY = 1  # To be raised when the parser reads documents otherwise: then all are read again.
 
 
@@ -67,6 +69,16 @@ class Poller:
         if feed is None or feed.paused_at is not None:  # taken out of the list meanwhile, or held
             return
         found = await self._find(feed)
+        try:
+            await self._store(feed_id, found)
+        except Exception as error:
+            if found is None or not found.entries or trouble_of(error) is not None:
+                raise
+            # Tried again at once it would fail again, at the cost of its publisher, and nobody would see why.
+            log.error("feed %d (%s): what it brought cannot be stored: %s", feed_id, bare(feed.url), where(error))
+            await self._store(feed_id, Found(None, wait=found.wait, trouble=NOT_STORED))
+
+    async def _store(self, feed_id: int, found: Found | None) -> None:
         async with self.writing, transaction(self.sessions) as session:
             feed = await session.get(Feed, feed_id, with_for_update=True, options=[selectinload(Feed.topics)])
             if feed is None or feed.paused_at is not None:  # from the moment of a pause on, nothing rings

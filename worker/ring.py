@@ -13,7 +13,8 @@ from app.domain.approvals import TwoPeople
 from app.domain.editors import Actor, Role
 from app.domain.feed_rings import FeedRings, Room, room
 from app.domain.feeds import Feed, Policy
-from app.domain.stories import Listed, is_news, retell, story_by_id
+from app.domain.refusals import Refusal
+from app.domain.stories import Listed, a_story, is_news, retell, story_by_id
 from app.domain.topics import Topic
 from app.release import release, widen
 from app.ringing import Ringing
@@ -40,12 +41,21 @@ class Ring:
         """In the order of the document, the oldest first; where not all may ring, the newest do."""
         if self.feed.policy is Policy.STORE:
             return
-        news = [one for one in listed if one.topics and is_news(one, self.now)]
+        news = [one for one in listed if one.topics and is_news(one, self.now) and self._can_be_told(one)]
         if self.feed.policy is Policy.DRAFT:
             for one in news:
                 await self._draft(one)
             return
         await self._ring([(one, alert) for one in news if (alert := await self._to_ring(one)) is not None])
+
+    def _can_be_told(self, one: Listed) -> bool:
+        """An item of which no alert can be made is no reason to lose all others of its document."""
+        try:
+            from_story(a_story(one.entry, self.now), one.topics, self.now)
+        except Refusal as why:
+            log.warning("feed %d (%s): story %d cannot ring. %s", self.feed.id, self.feed.title, one.story.id, why)
+            return False
+        return True
 
     async def _draft(self, one: Listed) -> None:
         """A person will decide, and sees for whom. What is out already this feed's stories never widen."""
