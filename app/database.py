@@ -4,15 +4,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.connections import TimedConnection, limits
 from app.domain.base import driver_connection
 from app.domain.refusals import Refusal
-from app.outage import Outage
+from app.outage import AWAY, SLOW, STARTING, Outage, trouble_of
 
 Sessions = async_sessionmaker[AsyncSession]
+NO_ANSWER = (AWAY, STARTING, SLOW)
+
+
+class InDoubt(OperationalError):
+    """The answer to a commit did not come: what was to be done may have been done."""
 
 
 def with_driver(url: str) -> URL:
@@ -57,13 +62,18 @@ async def transaction(sessions: Sessions, *, patience: float | None = None) -> A
 
     patience: seconds that each statement may take, where a minute is not enough.
     """
+    committing = False
     try:
         async with sessions() as session, session.begin(), _patient(session, patience):
             yield session
+            await session.flush()
+            committing = True
     except Exception as error:
         outage: Outage | None = sessions.kw.get("info", {}).get("outage")
         if outage:
             outage.note(error)
+        if committing and isinstance(error, DBAPIError) and trouble_of(error) in NO_ANSWER:
+            raise InDoubt(error.statement, error.params, error.orig or error) from error
         raise
 
 

@@ -81,7 +81,7 @@ async def preview(here: HereSite, actor: OwnerActor, wish: PreviewIn) -> Preview
     return PreviewOut(**await ask(here, Kind.FEED, wish.url))
 
 
-@router.patch("/feeds/{id}", responses=problems(401, 403, 404, 413, 422))
+@router.patch("/feeds/{id}", responses=problems(401, 403, 404, 409, 413, 422))
 async def change(here: HereSite, actor: OwnerActor, id: Id, wish: FeedChangeIn) -> FeedOut:
     """It counts from the next story on. Paused, it is not asked, and nothing of it rings; resumed, it is asked at once.
 

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,7 +38,7 @@ from app import (
     reports,
     signin,
 )
-from app.context import STATIC, Site
+from app.context import SAFE, STATIC, Site
 from app.cookies import only_ours
 from app.domain.proofs import Proofs
 from app.domain.refusals import Conflict, Forbidden, NotFound, Refusal, TooMany, Unauthenticated, Unavailable
@@ -61,9 +61,16 @@ HTTP_STATUS: dict[type[Exception], int] = {Unauthenticated: 401, Forbidden: 403,
 }
 
 LARGEST_BODY = 16 * 1024
+COMING = 30.0  # seconds in which a request has to be here: 16 KB, on a very bad line
 READING = 60.0  # seconds in which an answer's next piece has to be taken: 64 KB, on a very bad line
 WEB = "newsbell web"
 MEANWHILE = "Requests that need it are answered 503 until then; readers' pages are served as far as they go without."
+
+HANG_UP = {"Connection": "close"}  # or the rest of the request could go on coming
+TRY_AGAIN = "Please try again: it is not done twice."
+LOOK_FIRST = "Please look before you try again."
+# What others did between our question and our answer to it, by SQLSTATE.
+AT_THE_SAME_MOMENT = {"23503": "Something that this needs was deleted", "23505": "Somebody else made the same"}
 
 HEADERS = {
     # Stories' pictures come from publishers; everything else is ours.
@@ -151,7 +158,14 @@ def problem(status: int, detail: str) -> Response:
     return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
 
 
-TITLES = {401: "Not signed in", 403: "Not allowed", 404: "Not found", 405: "Not allowed", 409: "Too late"} | {
+TITLES = {
+    401: "Not signed in",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Not allowed",
+    408: "Too slow",
+    409: "Too late",
+} | {
     413: "Too large",
     422: "Refused",
     429: "Too often",
@@ -187,7 +201,17 @@ def _explain_errors(app: FastAPI) -> None:
         trouble = trouble_of(error)
         if trouble is None:
             raise error  # ours: what we asked for made no sense
-        return problem(503, f"{trouble.sentence} Nothing was changed; please try again.")
+        then = "Nothing was changed; please try again."
+        if isinstance(error, database.InDoubt) and request.method not in SAFE:
+            once = "idempotency-key" in request.headers
+            then = f"Whether this was done is not known. {TRY_AGAIN if once else LOOK_FIRST}"
+        return problem(503, f"{trouble.sentence} {then}")
+
+    async def unfitting(request: Request, error: Exception) -> Response:
+        state = getattr(error.orig, "sqlstate", None) if isinstance(error, IntegrityError) else None
+        if state not in AT_THE_SAME_MOMENT:
+            raise error  # ours, like the above
+        return problem(409, f"{AT_THE_SAME_MOMENT[state]} at the same moment. Nothing was changed; please try again.")
 
     async def our_mistake(request: Request, error: Exception) -> Response:
         response = problem(500, "Something went wrong on our side. Nothing was changed.")
@@ -199,12 +223,13 @@ def _explain_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http_error)
     for kind in (DBAPIError, PoolTimeout, queue.NotWritten, psycopg.Error):
         app.add_exception_handler(kind, no_database)
+    app.add_exception_handler(IntegrityError, unfitting)
     app.add_exception_handler(Exception, our_mistake)
 
 
 class Bounded:
     """Every answer gets our headers. No request has a body above LARGEST_BODY, whatever length it claims, nor cookies
-    of others. Whoever does not read what they asked for is left: their stream would keep its place for ever.
+    of others. Whoever does not send what they ask for, or read it, is left: they would keep their place for ever.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -215,14 +240,21 @@ class Bounded:
             await self.app(scope, receive, send)
             return
         scope["headers"] = only_ours(scope["headers"])
-        taken, unread = 0, False
+        taken, whole, unread = 0, False, False
+        late = asyncio.get_running_loop().time() + COMING
 
         async def bounded() -> Message:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, whole
+            try:
+                # When all of it is here, the next message is that somebody has gone, which may be never.
+                async with asyncio.timeout_at(None if whole else late):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "The request did not come to its end", HANG_UP) from None
+            whole = not message.get("more_body", False)
             taken += len(message.get("body", b""))
             if taken > LARGEST_BODY:
-                raise HTTPException(413, "The request is larger than anything we take")
+                raise HTTPException(413, "The request is larger than anything we take", HANG_UP)
             return message
 
         async def with_headers(message: Message) -> None:

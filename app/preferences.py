@@ -35,7 +35,7 @@ async def mine(here: HereSite, key: ReaderKey) -> PreferencesOut:
         return preferences_of(await subscription_of_key(session, key))
 
 
-@router.patch("/api/subscriptions/me", responses=problems(401, 413, 422))
+@router.patch("/api/subscriptions/me", responses=problems(401, 409, 413, 422))
 async def change(here: HereSite, key: ReaderKey, wish: PreferencesIn) -> PreferencesOut:
     """What is not named stays; `paused_until: null` ends a pause; no topics at all means silence, not the end.
 

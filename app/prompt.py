@@ -99,7 +99,7 @@ async def front(
     return FrontOut(sections=sections)
 
 
-@router.post("/api/subscriptions", responses=problems(413, 422) | {201: {"model": SubscriptionOut}})
+@router.post("/api/subscriptions", responses=problems(403, 409, 413, 422) | {201: {"model": SubscriptionOut}})
 async def subscribe(here: HereSite, key: ShownKey, wish: SubscriptionIn, response: Response) -> SubscriptionOut:
     """201: stored. 200: known already, greeted again; never a second row."""
     browser = _checked(here, wish.subscription)
@@ -122,7 +122,7 @@ async def subscribe(here: HereSite, key: ShownKey, wish: SubscriptionIn, respons
         return subscription_out(stored, secret)
 
 
-@router.post("/api/subscriptions/renew", responses=problems(404, 413, 422))
+@router.post("/api/subscriptions/renew", responses=problems(403, 404, 409, 413, 422))
 async def renew(here: HereSite, key: ShownKey, renewal: RenewalIn) -> SubscriptionOut:
     """The browser changed its endpoint; topics and everything else stay."""
     browser = _checked(here, renewal.subscription)

@@ -1,4 +1,4 @@
-"""A TCP proxy before the database whose established connections can go silent, in both directions, and stay open."""
+"""A TCP proxy before the database whose connections can go silent, in both directions, and stay open; or break."""
 
 import select
 import socket
@@ -10,7 +10,10 @@ from sqlalchemy.engine import make_url
 
 
 class Proxy:
-    """New connections always work. What was open when `silence()` came carries nothing any more, and nobody is told."""
+    """New connections always work. What was open when `silence()` came carries nothing any more, and nobody is told.
+
+    loses_commits: whoever commits does so, and finds the connection broken instead of the answer.
+    """
 
     def __init__(self, database_url: str) -> None:
         url = make_url(database_url)
@@ -20,6 +23,7 @@ class Proxy:
         self.url = url.set(
             host="127.0.0.1", port=self._listener.getsockname()[1], query={"sslmode": "disable"}
         ).render_as_string(hide_password=False)
+        self.loses_commits = False
         self._lines: list[Line] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -46,14 +50,15 @@ class Proxy:
                 ours, _ = self._listener.accept()
                 theirs = socket.socket(socket.AF_UNIX if isinstance(self._target, str) else socket.AF_INET)
                 theirs.connect(self._target)
-                self._lines.append(Line(ours, theirs))
+                self._lines.append(Line(ours, theirs, self))
 
 
 class Line:
     """One connection through the proxy."""
 
-    def __init__(self, ours: socket.socket, theirs: socket.socket) -> None:
+    def __init__(self, ours: socket.socket, theirs: socket.socket, proxy: Proxy) -> None:
         self.ends, self.silent, self.over = (ours, theirs), False, False
+        self.proxy = proxy
         threading.Thread(target=self._carry, daemon=True).start()
 
     def _carry(self) -> None:
@@ -67,6 +72,10 @@ class Line:
                         self.end()
                         return
                     self.ends[source is self.ends[0]].sendall(data)
+                    if self.proxy.loses_commits and source is self.ends[0] and b"COMMIT" in data:
+                        self.ends[1].recv(65536)
+                        self.end()
+                        return
 
     def end(self) -> None:
         self.over = True

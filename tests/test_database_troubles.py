@@ -19,7 +19,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from app.outage import AWAY, CLASH, CROWDED, FULL, LOCKED_OUT, SLOW, STARTING, Trouble, trouble_of
 from tests.desk import Desk, a_desk
 from tests.makers import a_push_subscription
+from tests.proxy import proxied
 from tests.test_api import a_wish, explained
+from tests.test_streams import until
 
 MIB = 1 << 20
 
@@ -151,6 +153,39 @@ async def test_a_statement_that_takes_too_long_is_no_outage(
             assert (await readyz(site)).status_code == 200
     assert (await sign_up(site)).status_code == 201
     assert said(caplog) == []
+
+
+async def test_of_a_commit_whose_answer_is_lost_nobody_says_that_nothing_was_changed(
+    database_url: str, tmp_path: Path
+) -> None:
+    with proxied(database_url) as proxy, psycopg.connect(database_url) as db:
+        db.execute("INSERT INTO topics (slug, name, description, synonyms) VALUES ('ukraine', 'Ukraine', '', '{}')")
+        db.commit()
+        async with a_desk(proxy.url, tmp_path) as site:
+            assert (await readyz(site)).status_code == 200
+            proxy.loses_commits = True
+            lost = explained(await sign_up(site), 503)
+            async with site.browser() as reader:
+                only_read = explained(await reader.get("/api/site"), 503)
+                repeated = explained(await reader.post("/api/session", json={}, headers={"Idempotency-Key": "1"}), 422)
+            proxy.loses_commits = False
+        assert db.execute("SELECT count(*) FROM subscriptions").fetchone() == (1,)
+    assert lost.endswith("Whether this was done is not known. Please look before you try again.")
+    assert only_read.endswith("Nothing was changed; please try again.")
+    assert repeated
+
+
+async def test_what_is_deleted_while_somebody_chooses_it_is_a_refusal(site: Desk, database_url: str) -> None:
+    editor = await site.somebody()
+    words = {"title": "Ceasefire", "url": "https://news.example/1", "topics": ["ukraine"]}
+    for who in (sign_up(site), editor.post("/api/alerts", json=words)):
+        with psycopg.connect(database_url) as db:
+            db.execute("DELETE FROM topics WHERE slug = 'ukraine'")
+            asking = asyncio.create_task(who)
+            await until(lambda: db.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone())
+            db.commit()
+            assert explained(await asking, 409).startswith("Something that this needs was deleted at the same moment.")
+            db.execute("INSERT INTO topics (slug, name, description, synonyms) VALUES ('ukraine', 'U', '', '{}')")
 
 
 @pytest.mark.parametrize(

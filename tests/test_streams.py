@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -137,3 +137,40 @@ async def test_a_stream_that_nobody_reads_gives_its_place_back(monkeypatch: pyte
         finally:
             server.should_exit = server.force_exit = True
             await asyncio.wait_for(serving, 5)
+
+
+@pytest.mark.parametrize("body, answer", [(b"{", b"408 "), (b"{" + b" " * 20_000, b"413 ")], ids=["slow", "large"])
+async def test_a_request_that_does_not_come_to_its_end_is_left(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, body: bytes, answer: bytes
+) -> None:
+    monkeypatch.setattr(main, "COMING", 0.5)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(desk.app, log_config=None, lifespan="off"))
+    serving = asyncio.create_task(server._serve([listener]))
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    writer.write(b"POST /api/receipts HTTP/1.1\r\nHost: news.example\r\nContent-Type: application/json\r\n")
+    writer.write(b"Content-Length: 99999\r\n\r\n" + body)
+
+    async def drip() -> None:
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+
+    dripping = asyncio.create_task(drip())
+    try:
+        answered = await asyncio.wait_for(reader.read(), 5)  # until the connection ends
+    finally:
+        dripping.cancel()
+        writer.close()
+        server.should_exit = server.force_exit = True
+        await asyncio.wait_for(serving, 5)
+    assert answered.startswith(b"HTTP/1.1 " + answer), answered
+
+
+async def test_a_request_that_is_all_here_may_take_its_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "COMING", 0.5)
+    async with watching(desk, await desk.key()) as [watcher]:
+        ended, _ = await asyncio.wait([watcher], timeout=1.5)
+        assert not ended
