@@ -36,7 +36,7 @@ HEARD_FOR = 60.0
 PROBATION_WINDOW, SETBACK = 64, 8
 # While they are not accepted, or anything else is to be drawn, so many of them are at most, every so many seconds:
 # a burst of strangers who answer at once took as much of a worker as the readers' own lane, and tripled the time of the
-# next alert.
+# next alert. While there is anything else, it is one at a time: each may need a connection of its own.
 PROBATION_BURST, PROBATION_EVERY = 4, 0.02
 PROBATION_TIMEOUT, PROBATION_CONNECT_TIMEOUT = 5.0, 3.0
 # Answers that may refuse our authorisation. So many in a row are handed over at once and nothing more is drawn until
@@ -407,14 +407,18 @@ class Pusher:
         errand = self._next()
         if errand is None:
             return False
-        burst = PROBATION_BURST if errand.lane.on_probation else BURST
-        for _ in range(min(burst, errand.lane.places)):
+        for _ in range(min(self._burst(errand), errand.lane.places)):
             drawn = errand.draw()
             if drawn is None:
                 self.retire(errand)
                 break
             self._post(errand, *drawn)
         return True
+
+    def _burst(self, errand: Errand) -> int:
+        if not errand.lane.on_probation:
+            return BURST
+        return 1 if self._urgent or self._normal else PROBATION_BURST
 
     def _post(self, errand: Errand, number: int, drawn: Envelope | Answer) -> None:
         if isinstance(drawn, Answer):
