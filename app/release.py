@@ -40,6 +40,10 @@ async def welcome(session: AsyncSession, reader: Subscription, now: datetime) ->
     """A new reader is told soon what they will hear about. Whoever comes meanwhile is told by the same job."""
     reader.is_to_welcome = True
     await session.flush()
+    await enqueue_welcome(session, now)
+
+
+async def enqueue_welcome(session: AsyncSession, now: datetime) -> None:
     await queue.enqueue(session, queue.WELCOME, at=now + SOON, once=queue.WELCOME)
 
 

@@ -22,6 +22,7 @@ from tests.test_fanout import Desk, a_reader, db, desk, many_readers, sink
 from tests.test_poll import until, worker
 from worker import plan
 from worker.push import HTTP1_CONNECTIONS, PROBATION_WINDOW, SETBACK
+from worker.tidy import mend
 
 __all__ = ["db", "desk", "sink"]
 
@@ -266,6 +267,20 @@ async def test_newcomers_are_welcomed_together_each_with_their_topics_and_that_i
         assert await latest_alerts(session, limit=10) == []
         await forget_welcomes(session, clock.now() + DAY)
     assert number(db, "SELECT count(*) FROM alerts") == 0
+
+
+async def test_a_newcomer_who_came_while_the_job_was_being_taken_is_welcomed_all_the_same(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    """The job was there when they enqueued it, and did not see them, who were not committed yet."""
+    jobs = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'welcome'"
+    await mend(desk.sessions)
+    assert number(db, jobs) == 0
+    a_reader(db, f"{sink.url}/late")
+    db.execute("UPDATE subscriptions SET is_to_welcome = true")
+    await mend(desk.sessions)
+    await mend(desk.sessions)
+    assert number(db, jobs) == 1
 
 
 async def test_a_flood_of_newcomers_is_a_few_welcomes(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:

@@ -19,7 +19,7 @@ from app.domain.alerts import alert_by_id, close_if_done, forget_welcomes, unfin
 from app.domain.feeds import feed_by_id
 from app.outage import trouble_of
 from app.polling import enqueue_poll, without_poll
-from app.release import enqueue_due, without_release
+from app.release import enqueue_due, enqueue_welcome, without_release
 
 log = logging.getLogger("newsbell.tidy")
 
@@ -76,6 +76,8 @@ async def mend(sessions: Sessions) -> None:
             await close_if_done(session, alert_id, clock.now())
         for alert_id in await without_release(session):
             await enqueue_due(session, await alert_by_id(session, alert_id))
+        if await subscriptions.any_to_welcome(session):  # one who came while the others' job was just being taken
+            await enqueue_welcome(session, clock.now())
         for feed_id in await without_poll(session):
             if feed := await feed_by_id(session, feed_id):
                 await enqueue_poll(session, feed)

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     case,
     delete,
+    exists,
     func,
     select,
     text,
@@ -375,6 +376,10 @@ async def newcomers(session: AsyncSession) -> dict[tuple[int, ...], list[int]]:
     for id_, topic_ids in rows:
         found[tuple(topic_ids)].append(id_)
     return found
+
+
+async def any_to_welcome(session: AsyncSession) -> bool:
+    return bool(await session.scalar(select(exists().where(Subscription.is_to_welcome))))
 
 
 class Recipient(NamedTuple):
