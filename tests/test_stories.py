@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -322,6 +322,32 @@ async def test_a_topic_shows_its_own_stories_only(session: AsyncSession) -> None
     assert await latest(session, topic="russia", before=None, limit=9) == [one, both]
     assert await latest(session, topic="ukraine", before=None, limit=9) == [both]
     assert await latest(session, topic="mars", before=None, limit=9) == []
+
+
+async def test_a_page_of_stories_does_not_read_a_year_of_them(session: AsyncSession) -> None:
+    """Most are of one topic, as with “world news”, and there are many others."""
+    for statement in (
+        "INSERT INTO topics (slug, name, description, synonyms)"
+        " SELECT 't' || n, 'T', '', '{}' FROM generate_series(1, 200) n",
+        "INSERT INTO stories (title, summary, url, seen_at) SELECT 's', '', 'https://news.example/' || n,"
+        " now() - (20000 - n) * interval '1 minute' FROM generate_series(1, 20000) n ORDER BY n",
+        "INSERT INTO story_topics SELECT stories.id, topics.id FROM stories, topics WHERE slug = 't7'",
+        "INSERT INTO story_topics SELECT max(stories.id) - topics.id % 300, topics.id FROM stories, topics"
+        " WHERE slug <> 't7' GROUP BY topics.id",
+        "ANALYZE stories",
+        "ANALYZE story_topics",
+        "ANALYZE topics",
+    ):
+        await session.execute(text(statement))
+    read = text(
+        "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables"
+        " WHERE relname IN ('stories', 'story_topics')"
+    )
+    for _ in range(12):  # more often than it takes for a plan to be kept
+        before = await session.scalar(read)
+        assert len(await front(session, topics=6, each=6)) == 6
+        assert len(await latest(session, topic="t7", before=None, limit=20)) == 20
+        assert await session.scalar(read) - before < 2000
 
 
 async def test_the_front_page_has_the_topics_with_news_and_each_story_once(session: AsyncSession) -> None:

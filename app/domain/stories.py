@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, Table, func, or_, select
+from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, Table, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
@@ -28,7 +28,8 @@ story_topics = Table(
     "story_topics",
     Base.metadata,
     Column("story_id", ForeignKey("stories.id", ondelete="CASCADE"), primary_key=True),
-    Column("topic_id", ForeignKey("topics.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("topic_id", ForeignKey("topics.id", ondelete="CASCADE"), primary_key=True),
+    Index("ix_story_topics_newest", "topic_id", "story_id"),
 )
 
 story_feeds = Table(
@@ -264,7 +265,12 @@ async def latest(
     """
     query = select(Story).options(selectinload(Story.topics)).order_by(Story.seen_at.desc(), Story.id.desc())
     if topic is not None:
-        query = query.where(Story.topics.any(Topic.slug == topic))
+        topic_id = await session.scalar(select(Topic.id).where(Topic.slug == topic))
+        if topic_id is None:
+            return []
+        # Said as a number in the statement itself, so that the database knows whether most stories are of this topic,
+        # and the newest are soon found, or few. Otherwise it takes all for alike and sorts a year of a frequent one.
+        query = query.where(Story.topics.any(Topic.id == bindparam("topic", topic_id, literal_execute=True)))
     for word in words.split():
         query = query.where(
             or_(Story.title.icontains(word, autoescape=True), Story.summary.icontains(word, autoescape=True))
@@ -276,13 +282,11 @@ async def latest(
 
 async def front(session: AsyncSession, *, topics: int, each: int) -> list[tuple[Topic, list[Story]]]:
     """The topics that have the newest stories, in the newsroom's order, each with `each` of its newest at most."""
-    chosen = (
-        select(story_topics.c.topic_id)
-        .join(Story, Story.id == story_topics.c.story_id)
-        .group_by(story_topics.c.topic_id)
-        .order_by(func.max(Story.seen_at).desc(), story_topics.c.topic_id)
-        .limit(topics)
-    )
+    # Numbers are given in the order in which stories come, so a topic's newest is the last of its part of an index.
+    of_topic = select(func.max(story_topics.c.story_id)).where(story_topics.c.topic_id == Topic.id)
+    newest = select(Story.seen_at).where(Story.id == of_topic.correlate(Topic).scalar_subquery())
+    seen = newest.correlate(Topic).scalar_subquery()
+    chosen = select(Topic.id).where(seen.is_not(None)).order_by(seen.desc(), Topic.id).limit(topics)
     shown = (await session.scalars(select(Topic).where(Topic.id.in_(chosen)).order_by(Topic.id))).all()
     # Twice as many as are shown, since some of them stand under an earlier topic already.
     lists = [await latest(session, topic=topic.slug, before=None, limit=2 * each) for topic in shown]
