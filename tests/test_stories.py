@@ -11,7 +11,19 @@ from sqlalchemy.orm import selectinload
 from app.database import Sessions, transaction
 from app.domain.entries import Entry
 from app.domain.feeds import Feed
-from app.domain.stories import Listed, Story, StoryKey, a_story, canonical, front, is_news, latest, names_of, remember
+from app.domain.stories import (
+    SAME_WORDS,
+    Listed,
+    Story,
+    StoryKey,
+    a_story,
+    canonical,
+    front,
+    is_news,
+    latest,
+    names_of,
+    remember,
+)
 from app.domain.topics import every_topic
 from tests.makers import NOW, a_feed_row, a_story_row, a_topic_row, an_entry
 
@@ -189,6 +201,40 @@ async def test_a_story_seen_again_brings_nothing(session: AsyncSession) -> None:
         brought = await remember(session, feed, [again], [], NOW + MINUTE)
         assert (brought.fresh, brought.known) == ([], [])
     assert [story.title for story in await stored(session)] == [entry.title]
+
+
+def edition(number: int, titles: Sequence[str], *, summary: str = "What is known so far.") -> list[Entry]:
+    """Of a publishing system that gives each item another address and id at every request."""
+    return [
+        an_entry(f"{number}-{n}?sid={number}", guid=f"{number}-{n}", title=title, summary=summary)
+        for n, title in enumerate(titles)
+    ]
+
+
+async def test_items_whose_addresses_and_ids_are_others_each_time_are_known_by_their_words(
+    session: AsyncSession,
+) -> None:
+    feed = await a_feed_row(session, await a_topic_row(session))
+    titles = ["Kyiv", "Lviv", "Lviv", "Odesa"]  # two of them say the same, and are two stories
+    await remember(session, feed, edition(0, titles), [], NOW)
+    for number in range(1, 4):
+        brought = await remember(session, feed, edition(number, titles), [], NOW + number * HOUR)
+        assert (brought.fresh, brought.known) == ([], [])
+    brought = await remember(session, feed, edition(4, [*titles, "Dnipro"]), [], NOW + 4 * HOUR)
+    assert [story.title for story in brought.fresh] == ["Dnipro"]
+    assert len(await stored(session)) == 5
+
+
+@pytest.mark.parametrize("why", ["still there", "no summary", "long ago", "another feed"])
+async def test_the_same_words_are_another_story_if_that_is_likelier(session: AsyncSession, why: str) -> None:
+    topic = await a_topic_row(session)
+    feed, other = await a_feed_row(session, topic), await a_feed_row(session, topic)
+    summary = "" if why == "no summary" else "What is known so far."
+    [before], [after] = edition(0, ["Live"], summary=summary), edition(1, ["Live"], summary=summary)
+    await remember(session, other if why == "another feed" else feed, [before], [], NOW)
+    document = [after, before] if why == "still there" else [after]
+    now = NOW + (SAME_WORDS if why == "long ago" else HOUR)
+    assert len((await remember(session, feed, document, [], now)).fresh) == 1
 
 
 async def test_twenty_six_bbc_stories_stay_twenty_six_when_every_edition_is_counted_up(session: AsyncSession) -> None:

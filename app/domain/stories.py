@@ -1,7 +1,7 @@
 """Stories: an item of a feed as we remember it, and the rules that say whether we have seen it before."""
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +22,8 @@ from app.domain.topics import Topic, spoken_of
 TOO_OLD_TO_RING = timedelta(hours=24)
 # How long a story that turns up under one more topic may still ring for that topic's readers.
 STILL_FRESH = timedelta(hours=6)
+# For so long an item under a new address is known by its words, where the old one has gone from the document.
+SAME_WORDS = timedelta(days=7)
 
 
 story_topics = Table(
@@ -170,6 +172,7 @@ async def remember(
     await session.execute(select(func.pg_advisory_xact_lock(func.hashtext("stories"))))
     names = names_of(feed.id, entries)
     known = await _known(session, {name for some in names for name in some})
+    await _add_moved(session, feed, entries, names, known, now)
     listed: dict[int, Listed] = {}
     for entry, some in zip(entries, names, strict=True):
         tagged = spoken_of(topics, entry.tags)
@@ -230,6 +233,44 @@ async def _known(session: AsyncSession, names: Collection[str]) -> dict[str, Sto
         .options(selectinload(Story.topics), selectinload(Story.feeds))
     )
     return {name: story for name, story in rows}
+
+
+async def _add_moved(
+    session: AsyncSession,
+    feed: Feed,
+    entries: Sequence[Entry],
+    names: Sequence[Sequence[str]],
+    known: dict[str, Story],
+    now: datetime,
+) -> None:
+    """A publishing system may give its items other addresses and ids, some at every request: that makes no news.
+
+    Such an item has the title and summary of one that this feed listed lately and lists no more. A title alone is not
+    enough, since rubrics have one that returns.
+    """
+    unknown = [
+        (entry, some[0])
+        for entry, some in zip(entries, names, strict=True)
+        if entry.summary and not any(name in known for name in some)
+    ]
+    if not unknown:
+        return
+    query = (
+        select(Story)
+        .join(story_feeds, story_feeds.c.story_id == Story.id)
+        .where(story_feeds.c.feed_id == feed.id, Story.seen_at > now - SAME_WORDS)
+        .where(Story.title.in_({entry.title for entry, _ in unknown}))
+        .options(selectinload(Story.topics), selectinload(Story.feeds))
+        .order_by(Story.id.desc())
+    )
+    still_there = {story.id for story in known.values()}
+    left: defaultdict[tuple[str, str], list[Story]] = defaultdict(list)
+    for story in await session.scalars(query):
+        if story.id not in still_there:
+            left[story.title, story.summary].append(story)
+    for entry, name in unknown:
+        if found := left[entry.title, entry.summary]:
+            known[name] = found.pop()
 
 
 async def _name(session: AsyncSession, story: Story, names: Iterable[str]) -> None:
