@@ -11,16 +11,19 @@ import pytest
 from app import clock, release
 from app.database import transaction
 from app.domain import probation
-from app.domain.alerts import forget_welcomes, latest_alerts
+from app.domain.alerts import AlertState, forget_welcomes, latest_alerts
 from app.domain.lanes import CREDIT, HANDFUL, TokenRecord
 from app.domain.probation import OWN_LANES, Standing
 from app.domain.shards import VARIOUS
 from app.domain.subscriptions import Subscription, note_vain, recipients
+from app.vapid import Signer
 from tests.makers import NOW
 from tests.sink import Sink
 from tests.test_fanout import Desk, a_reader, db, desk, many_readers, sink
 from tests.test_poll import until, worker
 from worker import plan
+from worker.fanout import Fanout
+from worker.pace import Pace
 from worker.push import HTTP1_CONNECTIONS, PROBATION_WINDOW, SETBACK
 from worker.tidy import mend
 
@@ -74,6 +77,28 @@ async def test_five_proven_readers_who_are_refused_for_reasons_of_their_own_do_n
     for _ in range(2):
         assert await rung(desk) == {"accepted": 295, "refused": 5}
     assert number(db, "SELECT count(*) FROM lanes WHERE paused_at IS NOT NULL") == 0
+
+
+async def test_a_tenth_that_is_refused_again_with_a_fresh_token_does_not_pause_the_lane_in_any_worker(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    """They alone are in that pass, so that nobody's acceptance made up for them."""
+    many_readers(db, sink.url, 1000)
+    sink.answer = lambda name, times: "401 Unauthorized" if name.endswith("0") else "201 Created"
+    alert_id = await desk.ring()
+    assert await desk.send(alert_id) == {"accepted": 900, "waiting": 100}
+    other_pace = Pace(desk.sessions, desk.pusher, desk.fanout.draining)
+    other_signer = Signer(desk.signer.key, "mailto:desk@news.example")
+    other = Fanout(desk.sessions, desk.pusher, other_signer, other_pace, desk.fanout.draining)
+    for fanout in (desk.fanout, other, other):
+        found = db.execute(
+            "SELECT args FROM procrastinate_jobs WHERE task_name = 'send_shard' ORDER BY id DESC"
+        ).fetchone()
+        assert found
+        await fanout.send_shard(**found[0])
+    assert await desk.counts(alert_id) == {"accepted": 900, "refused": 100}
+    assert number(db, "SELECT count(*) FROM lanes WHERE paused_at IS NOT NULL") == 0
+    assert await desk.send(await desk.ring()) == {"accepted": 900, "refused": 100}
 
 
 async def test_where_all_are_refused_a_first_handful_decides(desk: Desk, db: psycopg.Connection, sink: Sink) -> None:
@@ -161,6 +186,21 @@ async def test_the_first_alert_is_the_proof(desk: Desk, db: psycopg.Connection, 
     assert number(db, "SELECT count(*) FROM subscriptions WHERE proven_at IS NULL OR strikes > 0") == 0
     await desk.plan(await desk.ring())
     assert number(db, "SELECT count(*) FROM shards WHERE standing > 0 AND waiting > 0") == 0
+
+
+async def test_a_proven_reader_who_takes_an_endpoint_that_refuses_us_does_not_keep_an_alert_from_its_end(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    many_readers(db, sink.url, 5)
+    reader = a_reader(db, f"{sink.url}/mine")
+    alert_id = await desk.ring()
+    [page] = await desk.plan(alert_id)
+    db.execute("UPDATE subscriptions SET endpoint = %s, proven_at = NULL WHERE id = %s", (f"{sink.url}/x", reader))
+    last_name_is(sink, "401 Unauthorized")
+    for _ in range(probation.TRIES):
+        await desk.send_shard(page)
+    assert await desk.counts(alert_id) == {"accepted": 5, "refused": 1}
+    assert (await desk.alert(alert_id)).state is AlertState.FINISHED
 
 
 async def test_who_is_never_accepted_is_tried_a_few_times_and_the_alert_ends(

@@ -84,9 +84,11 @@ class Fanout:
             if run.alert.id in recalled or run.alert.expires_at <= now:
                 run.stop()
 
-    async def send_shard(self, shard_id: int, lane: str, level: str, standing: int = Standing.PROVEN) -> None:
+    async def send_shard(
+        self, shard_id: int, lane: str, level: str, standing: int = Standing.PROVEN, excused: bool = False
+    ) -> None:
         """The job. It names lane, level and standing, so that what cannot be sent now costs no look at the shard."""
-        job = Job(shard_id, lane, Level(level), standing)
+        job = Job(shard_id, lane, Level(level), standing, excused)
         opens = self.pace.closed_until(lane, clock.now())
         if opens is None:
             urgent, on_probation = job.level is Level.BREAKING, standing != Standing.PROVEN
@@ -112,7 +114,7 @@ class Fanout:
         run = await self._open(job.shard_id)
         if run is None:
             return
-        run.drawn_out = drawn_out
+        run.drawn_out, run.excused = drawn_out, job.excused
         with self._listed(run):
             await self._work_off(run)
         if not run.waiting and run.alert.id not in self.under_way:  # otherwise the last of its runs looks
@@ -193,7 +195,7 @@ class Fanout:
                 verdict = judge(urlsplit(run.recipients[place].lane).hostname or "", answer, now)
                 if run.note(place, verdict):
                     self.pace.note(lane, verdict)
-        refused = len(run.doubted) - before
+        refused = 0 if run.excused else len(run.doubted) - before
         if taken or (refused and run.token == self.signer.authorization(lane, now)):
             self.pace.note_token(lane, taken=taken, refused=refused)
 
@@ -269,6 +271,7 @@ class Fanout:
         """Our authorisation was refused: try a fresh token once; if that is refused too, a person must look."""
         now, lane = clock.now(), run.shard.lane
         if self.signer.renew(lane, run.token, now):
+            run.excused = run.has_asked_all and not self.pace.is_refused(lane)
             self.pace.try_fresh_token(lane)
             return  # they wait for the fresh token
         if self.pace.is_refused(lane) or self.pace.paused(lane):
@@ -286,7 +289,7 @@ class Fanout:
         """The last word on this pass: the page, and the next pass if somebody still waits."""
         now = clock.now()
         tries = run.shard.tries + (0 if self.draining.is_set() else 1)
-        if run.shard.standing != Standing.PROVEN and tries >= probation.TRIES:
+        if tries >= probation.TRIES:
             run.give_up_strangers()
         async with transaction(self.sessions) as session:
             if not await self._record(session, run, tries):
@@ -351,7 +354,7 @@ class Fanout:
 
     async def _enqueue(self, session: AsyncSession, job: Job, at: datetime) -> None:
         urgent = job.level is Level.BREAKING
-        arguments = {name: value for name, value in job._asdict().items() if name != "standing" or value}
+        arguments = {name: value for name, value in job._asdict().items() if value or name not in Job._field_defaults}
         priority = probation.lowered(job.level.priority, job.standing)
         await queue.enqueue(session, queue.SEND_SHARD, at=at, priority=priority, breaking=urgent, **arguments)
 

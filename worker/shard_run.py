@@ -30,6 +30,9 @@ class Job(NamedTuple):
     lane: str
     level: Level
     standing: int = Standing.PROVEN
+    # Who waits was asked in an earlier pass, in which the service took enough of the others: if it refuses our
+    # authorisation for them once more, that says nothing about the lane.
+    excused: bool = False
 
 
 @dataclass(eq=False)
@@ -46,6 +49,7 @@ class Run:
     remarkable: dict[int, Recipient] = field(default_factory=dict)
     strangers: set[int] = field(default_factory=set)  # Places without a vote.
     token: str = ""  # The Authorization header with which this pass began.
+    excused: bool = False  # See Job.
     errand: Errand | None = None
     drawn_out: Callable[[], None] = lambda: None  # To be called when all is sent, though answers lack.
     gone: list[Recipient] = field(default_factory=list)
@@ -63,7 +67,7 @@ class Run:
 
     @property
     def job(self) -> Job:
-        return Job(self.shard.id, self.shard.lane, self.alert.level, self.shard.standing)
+        return Job(self.shard.id, self.shard.lane, self.alert.level, self.shard.standing, self.excused)
 
     @property
     def waiting(self) -> list[int]:
@@ -101,6 +105,10 @@ class Run:
         for place, outcome in self.at_last.items():
             if self.outcomes[place] == WAITING:
                 self.outcomes[place] = outcome
+
+    @property
+    def has_asked_all(self) -> bool:
+        return self.errand is not None and not self.errand.stopped
 
     def stop(self) -> None:
         if self.errand:
