@@ -292,6 +292,10 @@ class EmbeddedServer:
         # On a full disk the log, too, may lack the line that says so.
         if os.strerror(errno.ENOSPC) in said or shutil.disk_usage(self.folder).free < LEAST_SPACE:
             return Refusal(_full(self.folder))
+        if self.is_alive():  # Then the log's last complaint is of something else.
+            return Refusal(
+                f"The built-in PostgreSQL runs, but has not answered for {START_LIMIT:.0f} s (more in {self.log_file})."
+            )
         return Refusal(f"The built-in PostgreSQL does not start: {_complaint(said)} (more in {self.log_file}).")
 
     # --- stopping -----------------------------------------------------------------------------------------------

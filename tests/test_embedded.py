@@ -235,6 +235,22 @@ def test_a_refusal_quotes_the_server(folder: Path, tmp_path: Path) -> None:
         EmbeddedServer(there).start()
 
 
+def test_a_server_that_is_silent_is_not_called_one_that_does_not_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(folder) as url:
+        with pytest.raises(psycopg.OperationalError):  # The log's last complaint, and no reason for anything.
+            psycopg.connect(url, user="nobody")
+        monkeypatch.setattr("app.embedded.START_LIMIT", 1.0)
+        os.kill(server_in(folder), signal.SIGSTOP)
+        try:
+            with pytest.raises(Refusal, match="runs, but has not answered"):
+                EmbeddedServer(folder).start()
+        finally:
+            os.kill(server_in(folder), signal.SIGCONT)
+        assert answer(url) == 42
+
+
 def test_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pgdata").mkdir(0o700)
     (tmp_path / "pgdata" / "PG_VERSION").write_text("16\n")
