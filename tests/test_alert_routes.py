@@ -119,6 +119,7 @@ async def test_an_alert_begins_as_a_draft(desk: Desk, writer: httpx.AsyncClient)
     "wrong, because",
     [
         ({"title": " "}, "needs a title"),
+        ({"title": "\u200b\u2060 \u00ad"}, "needs a title"),
         ({"topics": []}, "at least one topic"),
         ({"topics": ["gardening"]}, "no topic “gardening”"),
         ({"url": "news.example"}, "address starts with https"),

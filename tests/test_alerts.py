@@ -306,6 +306,8 @@ async def test_a_story_becomes_an_alert_of_its_topics(session: AsyncSession) -> 
     await session.flush()
     assert (alert.topics, alert.url, alert.story_id) == ([russia, ukraine], entry.url, story.id)
     assert (len(alert.title), len(alert.body) <= 300) == (300, True)
+    story.title = "\u200b"  # as it may have been remembered
+    assert from_story(story, story.topics, NOW).title == entry.url
     assert await alert_of(session, story) is alert
 
 

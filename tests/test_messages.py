@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.domain.messages import LARGEST, SHORT, cut, message, tag, topic_header
+from app.domain.messages import LARGEST, SHORT, cut, is_seen, message, tag, topic_header
 from app.domain.proofs import BLANK
 
 ALERT = UUID("0192f0c1-2d3e-7a4b-8c5d-6e7f8a9b0c1d")
@@ -159,3 +159,12 @@ def test_a_text_is_cut_at_a_word(text: str, limit: int, shown: str) -> None:
 def test_a_cut_text_is_never_longer_than_asked(limit: int) -> None:
     for text in ("one two three four five six seven eight", "x" * 50, "— — — — — — — — — — — — — — — — — — — — — —"):
         assert len(cut(text, limit)) <= limit
+
+
+@pytest.mark.parametrize(
+    "text", ["", " \u00a0\u2028", "\u200b\u2060\u00ad", "\u202e\ufe0f\u0301", "\u3164\u2800", "\x1b\x07"]
+)
+def test_what_no_screen_shows_is_nothing(text: str) -> None:
+    assert not is_seen(text)
+    for letter in ("a", "я", "中", "क", "👨\u200d👩", "!", "9", "ع"):
+        assert is_seen(text + letter)

@@ -290,6 +290,7 @@ def test_a_title_is_made_up_where_there_is_none() -> None:
     assert the_entry("<title> </title><description>Short.</description>").title == "Short."
     assert the_entry("<title/><link>https://gazette.test/news/1/?x=1</link>").title == "gazette.test/news/1"
     assert the_entry("").title == "Untitled"
+    assert the_entry("<title>&#8203;&#12644;</title>").title == "Untitled"
 
 
 @pytest.mark.parametrize(

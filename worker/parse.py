@@ -19,6 +19,7 @@ import feedparser
 import ftfy
 
 from app.domain.entries import Entry
+from app.domain.messages import is_seen
 
 ITEMS = 500
 TITLE, SUMMARY, ADDRESS, TAG, TAGS = 500, 5_000, 2_048, 200, 50
@@ -228,8 +229,9 @@ def entry_of(item: Item, *, home: str) -> Entry:
     """Every item becomes an entry: what is missing is made up from what is there."""
     own = page_of(item, home=home)
     summary = cut(plain(string(item, "summary")), SUMMARY)
+    title = cut(plain(string(item, "title")), TITLE)
     return Entry(
-        title=cut(plain(string(item, "title")), TITLE) or opening(summary) or (place(own) if own else "Untitled"),
+        title=title if is_seen(title) else opening(summary) or (place(own) if own else "Untitled"),
         url=own or home,
         guid=string(item, "id")[:ADDRESS] or None,
         summary=summary,

@@ -32,7 +32,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 
 from app.domain.base import Base
 from app.domain.editors import Editor
-from app.domain.messages import cut
+from app.domain.messages import cut, is_seen
 from app.domain.refusals import Conflict, NotFound, Refusal
 from app.domain.shards import Shard
 from app.domain.stories import Story
@@ -233,8 +233,8 @@ def a_ttl(ttl: timedelta) -> int:
 
 def a_title(text: str) -> str:
     title = cut(" ".join(text.split()), 300)
-    if not title:
-        raise Refusal("An alert needs a title.")
+    if not is_seen(title):
+        raise Refusal("An alert needs a title that readers can see.")
     return title
 
 
@@ -300,7 +300,7 @@ def a_correction(
 def from_story(story: Story, topics: Sequence[Topic], now: datetime) -> Alert:
     """For the followers of `topics`: whom it may ring for is not what it speaks of."""
     return an_alert(
-        title=story.title,
+        title=story.title if is_seen(story.title) else story.url,
         body=cut(story.summary, 300),
         url=story.url,
         image=story.image if ADDRESS.fullmatch(story.image or "") else None,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from base64 import urlsafe_b64encode
 from typing import Any
 from uuid import UUID
@@ -86,6 +87,16 @@ def topic_header(thread: UUID) -> str:
     Always 32 characters: Apple refuses lengths that base64 cannot have.
     """
     return urlsafe_b64encode(hashlib.sha256(tag(thread).encode()).digest()[:24]).decode()
+
+
+# Categories of what shows nothing by itself; and what does not either, though Unicode counts it as letters and signs.
+_UNSEEN = ("Z", "M", "Cc", "Cf", "Cs")
+_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+
+
+def is_seen(text: str) -> bool:
+    """Whether a screen shows anything of it: not of spaces, joiners, marks and controls alone."""
+    return any(letter not in _BLANKS and not unicodedata.category(letter).startswith(_UNSEEN) for letter in text)
 
 
 def cut(text: str, limit: int) -> str:
