@@ -207,7 +207,7 @@ def test_what_is_left_out_of_a_correction_stays_as_it_was() -> None:
 def test_a_correction_has_an_id_of_its_own_and_the_first_ones_thread() -> None:
     first = a_wrong_one()
     second = a_correction(first, title="Second", now=NOW)
-    second.state, second.growing = AlertState.SENDING, True
+    second.state, second.released_at, second.growing = AlertState.SENDING, NOW, True
     second.recall()
     assert not second.growing
     third = a_correction(second, title="Third", now=NOW)

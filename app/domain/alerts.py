@@ -273,7 +273,7 @@ def a_correction(
     """
     if not wrong.state.is_out:
         raise Conflict(f"This alert is {_STILL[wrong.state]}: nobody has got it, so there is nothing to correct.")
-    if wrong.released_at is None:
+    if wrong.state is AlertState.RECALLED and wrong.released_at is None:
         raise Conflict("This alert was recalled before it went out: nobody has got it, so there is nothing to correct.")
     if title is None and body is None and url is None and image is None and not unwritten:
         raise Refusal(NOTHING_ELSE)
