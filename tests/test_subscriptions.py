@@ -12,6 +12,7 @@ from sqlalchemy.orm import selectinload
 
 from app.database import Sessions, transaction
 from app.domain.marks import Happening, marked
+from app.domain.own_browsers import browsers_of, keep
 from app.domain.push_services import service_with_odd_path
 from app.domain.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 from app.domain.subscriptions import (
@@ -42,6 +43,7 @@ from tests.makers import (
     a_reader_with_key,
     a_topic_row,
     an_auth,
+    an_editor_row,
     an_endpoint,
     some_browser,
 )
@@ -566,6 +568,20 @@ async def test_a_renewed_browser_keeps_everything_but_its_endpoint_and_keys(sess
     assert (renewed.time_zone, renewed.language, renewed.seen_at) == ("Europe/Kyiv", "uk", NOW + DAY)
     assert (renewed.vapid_key_id, await rows(session)) == ("next", 1)
     assert await subscription_of_key(session, key) is renewed
+
+
+async def test_a_renewed_browser_stays_the_own_one_of_every_editor_whose_it_was_or_became(
+    session: AsyncSession,
+) -> None:
+    """The desk may have told us of the new endpoint before the service worker asks for the renewal."""
+    topic, old, fresh = await a_topic_row(session), some_browser(), some_browser()
+    stored, other = await a_reader(session, topic, browser=old), await a_reader(session, topic, browser=fresh)
+    before, after, both = [await an_editor_row(session) for _ in range(3)]
+    for editor, row in ((before, stored), (both, stored), (after, other), (both, other)):
+        await keep(session, editor.id, row, name="At the desk", now=NOW)
+    await ask(session, old.endpoint, code(old.auth), fresh)
+    for editor in (before, after, both):
+        assert [own.subscription_id for own in await browsers_of(session, editor.id)] == [stored.id]
 
 
 @pytest.mark.parametrize("old_auth", ["", "junk!", code(bytes(16)), code(bytes(15)), "A" * 22 + "\n"])

@@ -345,6 +345,11 @@ async def _forget_other(session: AsyncSession, browser: Browser, known: Subscrip
     if other is None or other is known:
         return None
     prove(other, browser.auth)
+    # It may have become an editor's own meanwhile, where tests and requests to approve ring.
+    own = text("""
+        UPDATE editor_browsers AS theirs SET subscription_id = :known WHERE subscription_id = :other AND NOT EXISTS (
+            SELECT FROM editor_browsers WHERE subscription_id = :known AND editor_id = theirs.editor_id)""")
+    await session.execute(own, {"known": known.id, "other": other.id})
     await session.delete(other)
     await session.flush()
     return other
