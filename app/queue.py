@@ -116,12 +116,18 @@ async def enqueue(
 
 
 async def enqueue_many(
-    session: AsyncSession, task: str, arguments: Iterable[dict[str, Any]], *, priority: int = 0, breaking: bool = False
+    session: AsyncSession,
+    task: str,
+    arguments: Iterable[dict[str, Any]],
+    *,
+    at: datetime | None = None,
+    priority: int = 0,
+    breaking: bool = False,
 ) -> None:
     """Write many jobs in one round trip (1,000 in 64 ms)."""
     connection = await driver_connection(session)
     queue = BREAKING if breaking else QUEUE_OF[task]
-    deferrer = _names.configure_task(task, queue=queue, priority=priority, connection=connection)
+    deferrer = _names.configure_task(task, queue=queue, schedule_at=at, priority=priority, connection=connection)
     await deferrer.batch_defer_async(*arguments)
 
 

@@ -140,6 +140,21 @@ def test_acceptances_make_up_for_refusals_a_few_at_a_time() -> None:
     assert record.is_refused
 
 
+async def test_new_readers_of_a_large_alert_are_due_when_the_proven_are_about_done(
+    desk: Desk, db: psycopg.Connection, sink: Sink
+) -> None:
+    many_readers(db, sink.url, 5_000)
+    many_readers(db, sink.url, 10, prefix="x", proven=False)
+    await desk.plan(await desk.ring())
+    wait = "extract(epoch FROM scheduled_at - now())"
+    due = f"SELECT args->>'standing', {wait} FROM procrastinate_jobs WHERE task_name = 'send_shard'"
+    waits = sorted((standing or "0", wait) for standing, wait in db.execute(due).fetchall())
+    assert [standing for standing, _ in waits] == ["0", "0", "1"]
+    assert [wait is None for _, wait in waits] == [True, True, False]
+    assert 0 < waits[-1][1] <= 2
+    assert [probation.starts_after(proven).seconds for proven in (0, 2_499, 10_000, 10**6)] == [0, 0, 4, 10]
+
+
 async def test_made_up_hosts_share_a_few_pages_behind_the_proven(
     desk: Desk, db: psycopg.Connection, sink: Sink
 ) -> None:

@@ -766,7 +766,24 @@ async def test_errands_from_many_tasks_are_all_answered(pusher: Pusher, service:
     assert answers == [[Answer(201)]] * 100
 
 
-async def test_readers_on_probation_are_sent_to_when_nothing_else_is_and_now_and_then(service: PushService) -> None:
+async def test_readers_on_probation_wait_while_the_proven_are_sent_to(service: PushService) -> None:
+    async with a_pusher() as pusher:
+        strangers = numbered([f"{service.origin}/new/{n}" for n in range(100)])
+        readers = numbered([f"{service.origin}/proven/{n}" for n in range(2000)])
+        late = pusher.send(strangers, origin=service.origin, on_probation=True)
+        first = pusher.send(readers, origin=service.origin)
+        assert pusher.readers_first
+        answers = await asyncio.gather(everything(first), everything(late))
+        assert not pusher.readers_first
+    assert [len(each) for each in answers] == [2000, 100]
+    paths = [request.path for request in service.received]
+    assert sum(path.startswith("/new/") for path in paths[:1800]) == 0  # the last of the proven are still on their way
+
+
+async def test_readers_on_probation_have_their_share_of_what_takes_long(
+    service: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.push.HEAD_START", 0.0)
     async with a_pusher() as pusher:
         strangers = numbered([f"{service.origin}/new/{n}" for n in range(100)])
         readers = numbered([f"{service.origin}/proven/{n}" for n in range(2000)])

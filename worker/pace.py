@@ -32,6 +32,9 @@ PATIENCE = 1.0  # seconds that a shard waits for a place in its lane before othe
 class Throttle(Protocol):
     """What pace needs of worker/push.py."""
 
+    @property
+    def readers_first(self) -> bool: ...
+
     def pace(self, origin: str, per_second: float | None) -> None: ...
 
 
@@ -107,7 +110,7 @@ class Pace:
                 place.leave()
 
     def _take_place(self, road: Road) -> bool:
-        if self.under_way[road] >= AT_ONCE or self.draining.is_set():
+        if self.under_way[road] >= AT_ONCE or self.draining.is_set() or self.throttle.readers_first:
             return False
         self.under_way[road] += 1
         return True

@@ -24,7 +24,7 @@ from app.domain.alerts import (
     replaced_by,
 )
 from app.domain.moments import now_of
-from app.domain.probation import lowered
+from app.domain.probation import lowered, starts_after
 from app.domain.shards import VARIOUS, Planned
 from app.domain.topics import every_topic
 from app.release import enqueue_due, plan_again, wind_up
@@ -108,7 +108,7 @@ async def _send_to(session: AsyncSession, alert: Alert, planned: Sequence[Planne
     if planned or alert.state is AlertState.RELEASED:
         alert.state, alert.finished_at = AlertState.SENDING, None
     if to_send := [shard for shard in planned if shard.waiting]:
-        await _enqueue(session, alert, to_send)
+        await _enqueue(session, alert, to_send, now)
     if alert.growing:
         await plan_again(session, alert, now)
     await close_if_done(session, alert.id, now)  # nobody follows these topics, or all have it already
@@ -177,8 +177,9 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-async def _enqueue(session: AsyncSession, alert: Alert, planned: Iterable[Planned]) -> None:
-    """Those on probation behind all others that are in the queue, and those of many lanes last."""
+async def _enqueue(session: AsyncSession, alert: Alert, planned: Sequence[Planned], now: datetime) -> None:
+    """Those on probation when the proven are about done, behind all others in the queue; those of many lanes last."""
+    wait = starts_after(sum(shard.waiting for shard in planned if not shard.standing))
     by_standing: defaultdict[int, list[Planned]] = defaultdict(list)
     for shard in sorted(planned, key=lambda shard: shard.lane == VARIOUS):
         by_standing[shard.standing].append(shard)
@@ -191,6 +192,7 @@ async def _enqueue(session: AsyncSession, alert: Alert, planned: Iterable[Planne
                 | ({"standing": standing} if standing else {})
                 for shard in by_turns(found)
             ],
+            at=now + wait if standing and wait else None,
             priority=lowered(alert.level.priority, standing),
             breaking=alert.level is Level.BREAKING,
         )

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from app.addresses import is_public
 from app.domain.outcomes import Answer
+from app.domain.probation import HEAD_START
 from worker.wire import CREATED, Envelope, Guard, Place, Wire, common_options
 
 # Drawn from one errand before the next has its turn, and between two looks at the network. What is sent together shares
@@ -39,6 +40,8 @@ PROBATION_WINDOW, SETBACK = 64, 8
 # next alert. While there is anything else, it is one at a time: each may need a connection of its own.
 PROBATION_BURST, PROBATION_EVERY = 4, 0.02
 PROBATION_TIMEOUT, PROBATION_CONNECT_TIMEOUT = 5.0, 3.0
+# Seconds without anything to draw for proven readers after which the next thing counts as another alert.
+SAME_ALERT = 1.0
 # Answers that may refuse our authorisation. So many in a row are handed over at once and nothing more is drawn until
 # they have been judged: a wrong key or clock is known by a handful of refusals, and not by all that a third of a second
 # can bring.
@@ -305,6 +308,8 @@ class Pusher:
         self._lanes: dict[tuple[str, bool], Lane] = {}
         self._urgent, self._normal, self._strangers = Turns(), Turns(), Turns()
         self._strangers_at = 0.0  # When it is their turn, while there is anything else to do.
+        # When sending to the proven began, and when there was last nothing more to draw for them.
+        self._readers_since, self._readers_until = -math.inf, -math.inf
         self._close_by = math.inf
         self._ended = False
         self._task: asyncio.Task[None] | None = None
@@ -335,6 +340,8 @@ class Pusher:
         if self._close_by < math.inf or self._ended:
             raise RuntimeError("The pusher is closed.")
         errand = Errand(self, envelopes, self._lane(origin, on_probation), urgent)
+        if not on_probation and not self._has_readers and monotonic() - self._readers_until > SAME_ALERT:
+            self._readers_since = monotonic()
         self._turns_of(errand).add(errand)
         self.wake()
         return errand
@@ -354,8 +361,19 @@ class Pusher:
         """No more will be drawn from it."""
         errand.let_go()
         self._turns_of(errand).remove(errand)
+        if not errand.lane.on_probation:
+            self._readers_until = monotonic()
         if not errand.in_flight:
             errand.settle()
+
+    @property
+    def readers_first(self) -> bool:
+        """The proven are being sent to, and not for so long that those on probation have to have their share."""
+        return self._has_readers and monotonic() - self._readers_since < HEAD_START
+
+    @property
+    def _has_readers(self) -> bool:
+        return bool(self._urgent or self._normal)
 
     def _turns_of(self, errand: Errand) -> Turns:
         if errand.lane.on_probation:
@@ -363,12 +381,17 @@ class Pusher:
         return self._urgent if errand.urgent else self._normal
 
     def _next(self) -> Errand | None:
-        if monotonic() < self._strangers_at and (self._urgent or self._normal or not self._strangers_are_good):
-            return self._urgent.next() or self._normal.next()
-        if errand := self._strangers.next():
+        if self._strangers and self._strangers_wait() <= 0 and (errand := self._strangers.next()):
             self._strangers_at = monotonic() + PROBATION_EVERY
             return errand
         return self._urgent.next() or self._normal.next()
+
+    def _strangers_wait(self) -> float:
+        """Seconds until those on probation may have a turn; 0 or less: now."""
+        now = monotonic()
+        if self._has_readers:
+            return max(self._strangers_at, self._readers_since + HEAD_START) - now
+        return 0.0 if self._strangers_are_good else self._strangers_at - now
 
     @property
     def _strangers_are_good(self) -> bool:
@@ -418,7 +441,7 @@ class Pusher:
     def _burst(self, errand: Errand) -> int:
         if not errand.lane.on_probation:
             return BURST
-        return 1 if self._urgent or self._normal else PROBATION_BURST
+        return 1 if self._has_readers else PROBATION_BURST
 
     def _post(self, errand: Errand, number: int, drawn: Envelope | Answer) -> None:
         if isinstance(drawn, Answer):
@@ -466,7 +489,7 @@ class Pusher:
         paced = (lane for lane in lanes if lane.per_second is not None)
         turns = [lane.next_turn() for lane in paced if lane.busy < lane.window]
         if self._strangers and any(lane.places > 0 for lane in self._strangers.lanes):
-            turns.append(max(0.0, self._strangers_at - monotonic()))
+            turns.append(max(0.0, self._strangers_wait()))
         return min([*turns, max(0.0, until - monotonic())]) if turns or until < math.inf else None
 
     def _end(self, error: BaseException | None) -> None:

@@ -25,6 +25,12 @@ SIZE = 1000
 OWN_LANES = 16
 # Between the level of one alert and the next there are 100: any proven shard of a queue goes first.
 LOWER = 1000
+# While a worker sends to proven readers, nobody on probation is sent anything for so many seconds. A usual alert is
+# over by then; a long one leaves them a small share after that.
+HEAD_START = 5.0
+# An alert's pages of readers on probation are due a second later for each so many proven readers that it has, up to a
+# maximum: so long, about, the proven take.
+PER_SECOND, LATEST_START = 2500, timedelta(seconds=10)
 # Shards at which a worker process is at a time; see also worker/push.py.
 AT_ONCE = 2
 # After so many passes an alert gives them up. The first waits are short, for a service that is busy for a moment must
@@ -37,6 +43,11 @@ TRIES = len(WAITS) + 1
 VAIN_ALERTS, PATIENCE = 3, timedelta(days=3)
 # Those who ended without ever having been accepted are forgotten sooner than others, who had been readers.
 FORGOTTEN_AFTER = timedelta(days=7)
+
+
+def starts_after(proven: int) -> timedelta:
+    """How long an alert's readers on probation wait, by how many proven ones it has; a few cost no wait at all."""
+    return min(timedelta(seconds=proven // PER_SECOND), LATEST_START)
 
 
 def lowered(priority: int, standing: int) -> int:
