@@ -126,8 +126,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(reports.router)
     app.include_router(feeds.router)
     app.include_router(links.router)
-    app.add_api_route("/healthz", healthz, include_in_schema=False)
-    app.add_api_route("/readyz", readyz, include_in_schema=False)
+    for path, check in (("/healthz", healthz), ("/readyz", readyz)):
+        app.add_api_route(path, check, methods=["GET", "HEAD"], include_in_schema=False)  # some monitors ask by HEAD
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _explain_errors(app)
     app.add_middleware(

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
@@ -240,14 +241,25 @@ def a_title(text: str) -> str:
 
 def an_address(text: str) -> str:
     url = text.strip()
-    if not ADDRESS.fullmatch(url) or len(url) > 2048:
+    if not _opens(url):
         raise Refusal("An alert's address starts with https:// and has at most 2,048 characters and no spaces.")
     return url
 
 
+def _opens(url: str) -> bool:
+    """Whether a browser can open it: with brackets that do not close or a port that is none, it cannot."""
+    if not ADDRESS.fullmatch(url) or len(url) > 2048:
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def a_picture(text: str | None) -> str | None:
     url = (text or "").strip()
-    if url and (not ADDRESS.fullmatch(url) or len(url) > 2048):
+    if url and not _opens(url):
         raise Refusal("A picture's address starts with https:// and has at most 2,048 characters and no spaces.")
     return url or None
 
@@ -303,7 +315,7 @@ def from_story(story: Story, topics: Sequence[Topic], now: datetime) -> Alert:
         title=story.title if is_seen(story.title) else story.url,
         body=cut(story.summary, 300),
         url=story.url,
-        image=story.image if ADDRESS.fullmatch(story.image or "") else None,
+        image=story.image if _opens(story.image or "") else None,
         topics=topics,
         story=story,
         now=now,
