@@ -4,7 +4,7 @@ import { call, Problem } from "./api.js";
 import { doing, field, form } from "./desk-forms.js";
 import { loading } from "./desk-loading.js";
 import { table } from "./desk-table.js";
-import { ago, make } from "./page.js";
+import { ago, isolated, make } from "./page.js";
 
 export function accountPart(place, { session, say }) {
   const [signedIn, browsers, password] = [make("div", {}), make("div", {}), make("div", {})];
@@ -59,7 +59,7 @@ function sessionTable(items, say, refresh) {
       },
       say,
     );
-    button.append(make("span", { className: "unseen" }, ` (${about})`));
+    button.append(make("span", { className: "unseen" }, ` (${isolated(about)})`));
     return make("span", { className: "buttons small" }, button);
   };
   const columns = [
@@ -83,7 +83,7 @@ function browserList(items, say, refresh) {
       },
       say,
     );
-    button.append(make("span", { className: "unseen" }, ` (${name})`));
+    button.append(make("span", { className: "unseen" }, ` (${isolated(name)})`));
     return make("span", { className: "buttons small" }, button);
   };
   const columns = [

@@ -65,7 +65,7 @@ function actions(person, desk) {
   if (sessions && id !== desk.me) bar.push(doing("Sign out", () => signedOut(person, desk), desk.say));
   if (disabled) bar.push(doing("Enable", () => enabled(person, desk, change), desk.say));
   else if (id !== desk.me) bar.push(doing("Disable", () => shutOut(person, desk, change), desk.say));
-  for (const button of bar) button.append(make("span", { className: "unseen" }, ` (${named(person)})`));
+  for (const button of bar) button.append(make("span", { className: "unseen" }, ` (${isolated(named(person))})`));
   return make("span", { className: "buttons small" }, ...bar);
 }
 

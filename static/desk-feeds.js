@@ -167,7 +167,7 @@ function one(feed, topics, desk, folds) {
 /** It stays as it is when the list is fetched anew. */
 function unfolding(feed, desk, rest) {
   const asked = feed.polled_at ? ["asked ", moment(feed.polled_at), " · "] : [];
-  const words = [...asked, brought(feed), make("span", { className: "unseen" }, ` (${nameOf(feed)})`)];
+  const words = [...asked, brought(feed), make("span", { className: "unseen" }, ` (${isolated(nameOf(feed))})`)];
   const whole = make("details", { className: "more", open: desk.unfolded.has(feed.id) }, make("summary", {}, make("span", {}, ...words)), ...rest);
   whole.addEventListener("toggle", () => (whole.open ? desk.unfolded.add(feed.id) : desk.unfolded.delete(feed.id)));
   return whole;
