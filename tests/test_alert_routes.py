@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import select, text, update
 
 from app.database import transaction
+from app.domain import audit
 from app.domain.alerts import Alert, AlertState
 from app.domain.audit import AuditEntry
 from app.domain.editors import Editor, Role
@@ -711,6 +712,13 @@ async def test_who_made_a_link_for_somebody_is_no_second_person_with_them(carefu
     another = await careful.somebody(Role.OWNER)
     assert f"made a sign-in link for {email}" in await notes(another)
     assert email not in await notes(owner)
+
+
+async def test_the_link_of_the_first_owner_is_no_news_to_them(careful: Desk) -> None:
+    async with transaction(careful.sessions) as session:
+        audit.note(session, datetime.now(UTC), actor="command line", action="link.made", first_owner=True)
+    owner = await careful.somebody(Role.OWNER)
+    assert "link for :" not in await notes(owner)
 
 
 async def notes(client: httpx.AsyncClient) -> str:

@@ -430,6 +430,7 @@ def test_the_first_owner_comes_by_the_link_and_lets_others_in(
     owner.fill("Choose a password", PASSWORD)
     owner.click("Open the desk")
     owner.until_text("Stories", "h1")
+    assert not owner.shows("#notes li")  # their own way in is no news to them
 
     owner.click("People")
     owner.click("Add a person")

@@ -35,8 +35,11 @@ def note(
 
 
 async def notes_for(session: AsyncSession, email: str, *, owner: bool, since: datetime) -> Sequence[AuditEntry]:
-    """What others did that lets somebody in as this editor or, which owners see, as anybody; the newest first."""
-    links = AuditEntry.action == "link.made"
+    """What others did that lets somebody in as this editor or, which owners see, as anybody; the newest first.
+
+    The link that makes the first owner is nobody's: it lets in whoever reads this.
+    """
+    links = and_(AuditEntry.action == "link.made", AuditEntry.subject != "")
     wanted = or_(links, AuditEntry.action == "editor.add") if owner else and_(links, AuditEntry.subject == email)
     query = select(AuditEntry).where(wanted, AuditEntry.at > since, AuditEntry.actor != email)
     return (await session.scalars(query.order_by(AuditEntry.id.desc()).limit(NOTES))).all()
