@@ -179,7 +179,7 @@ async def test_a_document_is_given_up_after_so_much_computing(parser: ParserProc
     assert answer.seconds == 0.5
     before = await patient.parse(rss(GOOD), content_type=None, url=URL, computing=0.5)
     assert before == read(rss(GOOD))
-    assert 0 < before.seconds < 0.5
+    assert 0 <= before.seconds < 0.5  # a small one may take less than the system counts
     await patient.aclose()
 
 

@@ -378,7 +378,7 @@ async def test_a_page_of_stories_does_not_read_a_year_of_them(session: AsyncSess
         "INSERT INTO stories (title, summary, url, seen_at) SELECT 's', '', 'https://news.example/' || n,"
         " now() - (20000 - n) * interval '1 minute' FROM generate_series(1, 20000) n ORDER BY n",
         "INSERT INTO story_topics SELECT stories.id, topics.id FROM stories, topics WHERE slug = 't7'",
-        "INSERT INTO story_topics SELECT max(stories.id) - topics.id % 300, topics.id FROM stories, topics"
+        "INSERT INTO story_topics SELECT max(stories.id) - 20 - topics.id % 300, topics.id FROM stories, topics"
         " WHERE slug <> 't7' GROUP BY topics.id",
         "ANALYZE stories",
         "ANALYZE story_topics",
