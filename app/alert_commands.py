@@ -27,7 +27,6 @@ from app.watching import Done, Write, do_and_watch, outcomes_in_words
 alert = typer.Typer(no_args_is_help=True, help="Ring the bell, take it back, put it right.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The alert's id, or how it begins (six characters).")]
-COMMAND_LINE = "command line"  # As the audit names whoever has the machine.
 STOPPED = "The alert goes on being sent."
 
 
@@ -56,8 +55,8 @@ def alert_send(
 
     async def send(session: AsyncSession) -> Done:
         topics, lives = await topics_named(session, topic), _hours(ttl)
-        written = an_alert(**words, topics=topics, level=level, ttl=lives, made_by=COMMAND_LINE, now=now())
-        written.proposed_by = COMMAND_LINE
+        written = an_alert(**words, topics=topics, level=level, ttl=lives, made_by=audit.COMMAND_LINE, now=now())
+        written.proposed_by = audit.COMMAND_LINE
         session.add(written)
         await release.release(session, written, now())
         _note(session, "release", written)
@@ -79,7 +78,7 @@ async def _once(session: AsyncSession, key: str | None, asked: bytes, send: Writ
     """With a key, in the transaction that also keeps the answer (app/once.py does it for HTTP)."""
     if key is None:
         return await send(session)
-    name = requests.name_of(COMMAND_LINE, "alert send", key)
+    name = requests.name_of(audit.COMMAND_LINE, "alert send", key)
     if before := await requests.begin(session, name, asked, now()):
         sent = await alert_by_id(session, UUID(before.answer["id"]))
         return Done(sent, "Sent before, with this --idempotency-key. Nothing was done now.", STOPPED, again=True)
@@ -118,7 +117,7 @@ def alert_correct(
     async def put_right(session: AsyncSession) -> Done:
         wrong = await alert_by_id(session, await id_of_alert(session, alert_id), lock=True)
         words = {"title": title, "body": body, "url": url, "image": image}
-        right = await release.correct(session, wrong, now(), by=COMMAND_LINE, **words)
+        right = await release.correct(session, wrong, now(), by=audit.COMMAND_LINE, **words)
         link = {"link": [wrong.url, right.url]} if wrong.url != right.url else {}
         _note(session, "correct", wrong, correction=str(right.id), **link)
         return Done(right, f"Corrects {wrong.id}.", "The correction goes on being sent.")
@@ -167,7 +166,13 @@ def alert_show(alert_id: Id, as_json: Json = False) -> None:
 
 def _note(session: AsyncSession, what: str, alert: Alert, **detail: Any) -> None:
     audit.note(
-        session, now(), actor=COMMAND_LINE, action=f"alert.{what}", subject=str(alert.id), title=alert.title, **detail
+        session,
+        now(),
+        actor=audit.COMMAND_LINE,
+        action=f"alert.{what}",
+        subject=str(alert.id),
+        title=alert.title,
+        **detail,
     )
 
 

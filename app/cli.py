@@ -130,7 +130,7 @@ def topic_add(
 
     async def add(session: AsyncSession) -> None:
         await add_topic(session, slug, name, description=description, synonyms=synonym or [])
-        audit.note(session, now(), actor="command line", action="topic.add", subject=slug, name=name)
+        audit.note(session, now(), actor=audit.COMMAND_LINE, action="topic.add", subject=slug, name=name)
 
     run(add)
     out.print(f"Added the topic {name}.")

@@ -22,8 +22,6 @@ from app.passwords import Passwords, a_password
 from app.settings import read_settings
 from app.terminal import Json, now, out, run, show
 
-BY = "command line"
-
 editor = typer.Typer(no_args_is_help=True, help="The people of the desk.")
 
 Email = Annotated[str, typer.Argument(metavar="EMAIL", help="By which they sign in.")]
@@ -48,7 +46,7 @@ def editor_add(
 
     async def add(session: AsyncSession) -> str | None:
         await add_editor(session, added)
-        audit.note(session, now(), actor=BY, action="editor.add", subject=added.email, role=role)
+        audit.note(session, now(), actor=audit.COMMAND_LINE, action="editor.add", subject=added.email, role=role)
         return None if password_stdin else await _link(session, added)
 
     link = run(add)
@@ -95,7 +93,9 @@ def editor_disable(email: Email) -> None:
         found = await _named(session, email)
         await must_leave_an_owner(session, found.id)
         ended = await sign_ins.disable(session, found, now())
-        audit.note(session, now(), actor=BY, action="editor.disable", subject=found.email, sessions_ended=ended)
+        audit.note(
+            session, now(), actor=audit.COMMAND_LINE, action="editor.disable", subject=found.email, sessions_ended=ended
+        )
         return found.email, ended
 
     disabled, ended = run(disable)
@@ -111,7 +111,7 @@ async def _named(session: AsyncSession, email: str) -> Editor:
 
 async def _link(session: AsyncSession, whose: Editor) -> str:
     secret = await sign_ins.make_link(session, whose, now())
-    audit.note(session, now(), actor=BY, action="link.made", subject=whose.email)
+    audit.note(session, now(), actor=audit.COMMAND_LINE, action="link.made", subject=whose.email)
     return sign_ins.link_address(read_settings().site_url, secret)
 
 

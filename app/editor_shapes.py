@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.domain.alerts import Level
 from app.domain.api_keys import ApiKey
-from app.domain.audit import AuditEntry
+from app.domain.audit import COMMAND_LINE, AuditEntry
 from app.domain.editors import Editor, Role
 from app.domain.own_browsers import EditorBrowser
 from app.domain.sign_ins import EditorSession
@@ -214,7 +214,7 @@ def browser_out(browser: EditorBrowser) -> BrowserOut:
 
 
 def note_out(entry: AuditEntry, email: str) -> NoteOut:
-    by = {"command line": "Somebody at the server", "newsbell": "Your single sign-on"}.get(entry.actor, entry.actor)
+    by = {COMMAND_LINE: "Somebody at the server", "newsbell": "Your single sign-on"}.get(entry.actor, entry.actor)
     whose = "you" if entry.subject == email else entry.subject
     if entry.action == "link.made":
         text = f"{by} made a sign-in link for {whose}: whoever has it can sign in as {whose}, once."

@@ -22,7 +22,6 @@ feed = typer.Typer(no_args_is_help=True, help="The documents that bring stories.
 Url = Annotated[
     str, typer.Argument(metavar="FEED", help="Its number or its address, as ./newsbell feed list has them.")
 ]
-BY = "command line"  # As the audit names whoever has the machine.
 
 
 @feed.command("add")
@@ -44,7 +43,16 @@ def feed_add(
     async def add(session: AsyncSession) -> Feed:
         rules: Any = {"tags_add_topics": tags_add_topics, "hourly_limit": hourly_limit}
         added = await add_feed(session, url, topic, policy, now(), **rules)
-        audit.note(session, now(), actor=BY, action="feed.add", subject=added.url, policy=policy, topics=topic, **rules)
+        audit.note(
+            session,
+            now(),
+            actor=audit.COMMAND_LINE,
+            action="feed.add",
+            subject=added.url,
+            policy=policy,
+            topics=topic,
+            **rules,
+        )
         return added
 
     out.print(
@@ -121,7 +129,7 @@ def _change(url: str, action: str, act: Callable[[AsyncSession, Feed], Awaitable
     async def step(session: AsyncSession) -> Feed:
         found = await _feed(session, url, lock=True)
         await act(session, found)
-        audit.note(session, now(), actor=BY, action=action, subject=found.url)
+        audit.note(session, now(), actor=audit.COMMAND_LINE, action=action, subject=found.url)
         return found
 
     return run(step)
@@ -140,7 +148,7 @@ async def _poll(sessions: Sessions, url: str | None) -> None:
         wanted = await _to_poll(session, url)
         for one in wanted:
             await poll_now(session, one)
-            audit.note(session, now(), actor=BY, action="feed.poll", subject=one.url)
+            audit.note(session, now(), actor=audit.COMMAND_LINE, action="feed.poll", subject=one.url)
     ids = {one.id for one in wanted}
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)

@@ -12,8 +12,6 @@ from app.domain.marks import Happening, marked
 from app.domain.subscriptions import end_those_gone
 from app.terminal import Json, now, out, run, show
 
-BY = "command line"  # As the audit names whoever has the machine.
-
 lane = typer.Typer(no_args_is_help=True, help="Push services: how they take what we send.")
 
 LATELY = timedelta(days=1)
@@ -90,4 +88,4 @@ def lane_dismiss(origin: str) -> None:
 
 
 def _note(session: AsyncSession, what: str, found: Lane, **detail: object) -> None:
-    audit.note(session, now(), actor=BY, action=f"lane.{what}", subject=found.origin, **detail)
+    audit.note(session, now(), actor=audit.COMMAND_LINE, action=f"lane.{what}", subject=found.origin, **detail)

@@ -130,7 +130,7 @@ def _prepare(url: str, *, demo_feed: str | None) -> str | None:
 
 
 async def _first_owner_link(session: AsyncSession, now: datetime) -> str:
-    audit.note(session, now, actor="command line", action="link.made", first_owner=True)
+    audit.note(session, now, actor=audit.COMMAND_LINE, action="link.made", first_owner=True)
     return await make_link(session, None, now)
 
 

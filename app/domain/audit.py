@@ -13,6 +13,8 @@ from app.domain.base import Base
 
 NOTES = 5  # at most, that stand at somebody's desk
 
+COMMAND_LINE = "command line"  # The actor where somebody who has the machine gave a command.
+
 
 class AuditEntry(Base):
     __tablename__ = "audit"
